@@ -1,0 +1,75 @@
+"""Settings: one frozen class a room that has an outside, built once in an entry point.
+
+Names, defaults and meaning are listed in ``.env.example`` (a test compares the two).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _config(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="ignore", env_file=".env")
+
+
+class HomeSettings(BaseSettings):
+    """Where Wavehouse keeps what it makes, and which instruments it knows."""
+
+    model_config = _config("WAVEHOUSE_")
+
+    home: Path = Path()  # data/ and mlruns/ lie below it
+    instruments: Path = Path("instruments.toml")
+
+    @property
+    def lake_root(self) -> Path:
+        """Folder of the Parquet lake."""
+        return self.home.resolve() / "data" / "lake"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's own databases."""
+        return self.home.resolve() / "data" / "dagster"
+
+
+class StorageSettings(BaseSettings):
+    """The lake."""
+
+    model_config = _config("WAVEHOUSE_STORAGE_")
+
+    retention_versions: Annotated[int, Field(ge=0)] = 0  # old versions kept a partition; 0 keeps all
+    fsync: bool = True  # off only where losing the last seconds at a power cut is fine
+
+
+class ProviderSettings(BaseSettings):
+    """Market data sources that lie on a network."""
+
+    model_config = _config("WAVEHOUSE_PROVIDER_")
+
+    binance_url: str = "https://api.binance.com"
+    binance_api_key: SecretStr = SecretStr("")
+    timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    retries: Annotated[int, Field(ge=0)] = 3
+
+
+class LearningSettings(BaseSettings):
+    """Experiment tracking and the model registry."""
+
+    model_config = _config("WAVEHOUSE_LEARNING_")
+
+    tracking_uri: str = ""  # empty: sqlite in mlruns/mlflow.db below the home
+    artifact_root: str = ""  # empty: mlruns/artifacts below the home
+
+
+class ServingSettings(BaseSettings):
+    """The REST app."""
+
+    model_config = _config("WAVEHOUSE_SERVING_")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    alias: str = "champion"
+    alias_poll_s: Annotated[float, Field(gt=0, le=5)] = 2.0
+    max_rows: Annotated[int, Field(ge=1)] = 1000  # rows a page
+    max_body_bytes: Annotated[int, Field(ge=1)] = 1_000_000
