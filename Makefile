@@ -1,0 +1,54 @@
+# Wavehouse: every command that the README names. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE ?=
+export DAGSTER_DISABLE_TELEMETRY := yes
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+# numba caches what it compiled; a helper that changed in another file must not be served stale
+export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache/$(shell cat kernels/*.py | cksum | cut -d' ' -f1)
+
+.PHONY: help demo test test-fast check format bench dev install clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## Create .venv and install the locked dependencies
+
+.venv/.installed: pyproject.toml uv.lock
+	@test -x $(BIN)/python || python3 -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
+	@touch $@
+
+demo: install ## Run the whole line on the sample: bars to a served prediction
+	@$(BIN)/wavehouse demo
+
+test: install ## Run every test
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-fast: install ## Run the tests that take milliseconds
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+
+check: install ## Format, lint, types, import rules, docstrings, definitions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.rules
+	@$(BIN)/dg check defs
+
+format: install ## Format and apply what the linter can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install ## Run the benchmarks and rewrite README's table
+	@$(BIN)/python -m benchmarks
+
+dev: install ## Dagster (3000), MLflow (5000) and the API (8000) together; Ctrl-C stops all
+	@$(BIN)/wavehouse dev
+
+clean: ## Remove what was materialised (data/, mlruns/); the code and .venv stay
+	rm -rf data mlruns/mlflow.db* mlruns/artifacts .numba_cache

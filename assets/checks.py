@@ -1,0 +1,104 @@
+"""The blocking checks of every table, generated from its schema and calendar.
+
+They run on the rows before they are published: a partition that fails is never pointed to, so
+nothing downstream can read it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from assets.stage import Outcome
+from market.calendars import SessionCalendar
+from market.errors import SchemaError
+from market.tables import Table
+from market.timeframes import Timeframe
+
+MAX_MISSING_SHARE = 0.5  # of a month's scheduled base bars; a month with fewer bars is refused
+
+
+def of_table(
+    table: Table, rows: pl.DataFrame, start_us: int, end_us: int
+) -> dict[str, Callable[[], Outcome]]:
+    """Return the checks that every table has: schema, order and uniqueness."""
+    return {
+        "schema": lambda: schema(table, rows),
+        "order": lambda: order(table, rows, start_us, end_us),
+    }
+
+
+def schema(table: Table, rows: pl.DataFrame) -> Outcome:
+    """Exactly the table's columns and types, and no null where one row cannot do without."""
+    try:
+        table.conform(rows)
+    except SchemaError as e:
+        return Outcome(passed=False, description=str(e))
+    if list(rows.columns) != list(table.schema):
+        return Outcome(passed=False, description=f"{table.name}: columns in another order")
+    nulls = {c: n for c in table.required if (n := rows[c].null_count())}
+    nan = {c: n for c in rows.select(pl.col(pl.Float64)).columns if (n := _nans(rows[c]))}
+    broken = {**nulls, **{f"{c} (NaN)": n for c, n in nan.items()}}
+    text = ", ".join(f"{c}: {n}" for c, n in broken.items())
+    return Outcome(
+        passed=not broken,
+        description=f"nulls where none may be: {text}" if broken else f"{table.name}: as declared",
+        metadata={"rows": rows.height, "columns": rows.width},
+    )
+
+
+def _nans(column: pl.Series) -> int:
+    return int(column.is_nan().fill_null(value=False).sum())
+
+
+def order(table: Table, rows: pl.DataFrame, start_us: int, end_us: int) -> Outcome:
+    """Rows rise in time, keys are unique, and every row belongs to the partition's month."""
+    ts = rows["ts"].dt.timestamp("us")
+    is_strict = "ts" in table.key
+    steps = ts.diff().drop_nulls()
+    disordered = int((steps <= 0).sum() if is_strict else (steps < 0).sum())
+    duplicates = rows.height - rows.select(table.key).n_unique() if rows.height else 0
+    outside = int(((ts < start_us) | (ts >= end_us)).sum())
+    passed = not (disordered or duplicates or outside)
+    return Outcome(
+        passed=passed,
+        description="rows rise in time, keys are unique, all in the month"
+        if passed
+        else f"disordered {disordered}, duplicate keys {duplicates}, outside the month {outside}",
+        metadata={"disordered": disordered, "duplicates": duplicates, "outside_month": outside},
+    )
+
+
+def tiling(calendar: SessionCalendar, timeframe: Timeframe, rows: pl.DataFrame) -> Outcome:
+    """Every bar is a scheduled bar of the calendar, with its scheduled end."""
+    if rows.is_empty():
+        return Outcome(passed=True, description="no rows")
+    ts = rows["ts"].dt.timestamp("us").to_numpy()
+    grid = calendar.grid(timeframe, int(ts[0]), int(ts[-1]) + 1)
+    ends = dict(zip(grid.open_us.tolist(), grid.end_us.tolist(), strict=True))
+    known = rows["known_at"].dt.timestamp("us").to_list()
+    off = [t for t, k in zip(ts.tolist(), known, strict=True) if ends.get(t) != k]
+    return Outcome(
+        passed=not off,
+        description=f"{len(off)} bars off the {calendar.name} grid, first at {off[0]} us"
+        if off
+        else f"every bar is scheduled by the {calendar.name} calendar",
+        metadata={"off_grid": len(off), "scheduled": int(grid.open_us.size)},
+    )
+
+
+def gaps(rows: pl.DataFrame, scheduled: int) -> Outcome:
+    """Scheduled bars that never came are counted; a month that is mostly hole is refused."""
+    missing = max(scheduled - rows.height, 0)
+    share = missing / scheduled if scheduled else 0.0
+    inside = int(rows["n_missing"].sum()) if rows.height else 0
+    return Outcome(
+        passed=rows.is_empty() or share <= MAX_MISSING_SHARE,
+        description=f"{missing} of {scheduled} scheduled bars missing, "
+        f"{inside} base bars missing inside the others",
+        metadata={"missing_bars": missing, "missing_share": share, "missing_base_bars": inside},
+    )
+
+
+def run(checks: Mapping[str, Callable[[], Outcome]]) -> dict[str, Outcome]:
+    """Run every check and return what each found."""
+    return {name: check() for name, check in checks.items()}

@@ -1,0 +1,61 @@
+"""``raw_candles``: what the provider said, kept as it said it."""
+
+import polars as pl
+
+from assets import checks
+from assets.line import Line
+from assets.stage import Inputs, Result, Stage
+from market.months import month_bounds
+from market.ports import PartitionKey
+from market.tables import RAW_CANDLES
+from pipeline.candles import check_bars
+from pipeline.states import watermark_state
+
+
+class RawCandles(Stage):
+    """Bars at the instrument's base timeframe, UTC and open-stamped, sessions not yet applied."""
+
+    table = RAW_CANDLES
+    group = "raw_candles"
+    kinds = frozenset({"polars", "parquet"})
+    check_names = ("schema", "order")
+    description = (
+        "One row per bar that the provider delivered at the instrument's base timeframe, "
+        "before the session calendar is applied."
+    )
+
+    def inputs(self, line: Line, key: PartitionKey) -> Inputs:
+        """Nothing of ours lies to the left."""
+        return Inputs()
+
+    def is_fresh(self, line: Line, key: PartitionKey) -> bool:
+        """A month is done once the source's watermark has passed its end."""
+        ref = line.lake.find(key)
+        return (
+            ref is not None
+            and ref.code_version == self.code_version
+            and int(ref.attributes["watermark_us"]) >= month_bounds(key.month)[1]
+        )
+
+    def compute(self, line: Line, key: PartitionKey, inputs: Inputs) -> Result:
+        """Fetch the month, whole or not at all."""
+        del inputs
+        instrument = line.book[key.instrument]
+        start_us, end_us = month_bounds(key.month)
+        provider = line.provider_for(instrument)
+        bars = provider.fetch(instrument, start_us, end_us)
+        check_bars(bars.frame, name=f"{provider.name} {key.instrument} {key.month}")
+        rows = RAW_CANDLES.conform(
+            bars.frame.with_columns(
+                pl.lit(key.instrument).alias("instrument"),
+                pl.lit(key.timeframe).alias("timeframe"),
+                pl.lit(provider.name).alias("source"),
+            )
+        )
+        watermark_us = min(bars.watermark_us, end_us)
+        return Result(
+            rows=rows,
+            state=watermark_state(watermark_us),
+            attributes={"watermark_us": watermark_us, "source": provider.name},
+            checks=checks.of_table(RAW_CANDLES, rows, start_us, end_us),
+        )

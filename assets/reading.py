@@ -1,0 +1,93 @@
+"""How stages read the partitions to their left.
+
+Belongs here: which months a stage resolves, and frames in the shape that ``pipeline`` takes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from assets.line import Line
+from assets.stage import Inputs
+from market.calendars import SessionCalendar, calendar_for
+from market.months import month_range, shift_month
+from market.ports import PartitionKey, PartitionRef
+from market.timeframes import Timeframe
+from pipeline import candles, levels
+from pipeline.states import watermark_of
+
+type StateArrays = dict[str, npt.NDArray[np.generic]]
+
+
+def raw_key(line: Line, key: PartitionKey) -> PartitionKey:
+    """Return the raw partition of the same instrument and month."""
+    base = line.book[key.instrument].base_timeframe
+    return PartitionKey("raw_candles", base.value, key.instrument, key.month)
+
+
+def raw_window(line: Line, key: PartitionKey, months_ahead: int) -> list[PartitionRef]:
+    """Resolve the month's raw bars, and those of the months ahead that are there."""
+    raw = raw_key(line, key)
+    found = [line.lake.resolve(raw)]
+    for month in month_range(shift_month(key.month, 1), shift_month(key.month, months_ahead)):
+        ref = line.lake.find(raw.at(month))
+        if ref is None:
+            break  # a hole in what was ingested: nothing behind it is known to be next
+        found.append(ref)
+    return found
+
+
+def candles_key(key: PartitionKey) -> PartitionKey:
+    """Return the candle partition of the same series and month."""
+    return PartitionKey("candles", key.timeframe, key.instrument, key.month)
+
+
+def previous_state(line: Line, key: PartitionKey, table: str) -> dict[str, PartitionRef]:
+    """Resolve the state at the end of the month before, where the series has such a month."""
+    month = shift_month(key.month, -1)
+    if line.lake.find(candles_key(key).at(month)) is None:
+        return {}
+    return {
+        table: line.lake.resolve(PartitionKey(table, key.timeframe, key.instrument, month)),
+    }
+
+
+def watermark(line: Line, refs: Sequence[PartitionRef]) -> int:
+    """Return until when the source has spoken, over these raw partitions."""
+    return max(watermark_of(line.lake.state(ref)) for ref in refs)
+
+
+def level_state(line: Line, inputs: Inputs) -> StateArrays:
+    """Return the level machine as it stood before the month."""
+    ref = inputs.states.get("level_events")
+    return line.lake.state(ref) if ref else dict(levels.initial())
+
+
+def calendar_of(line: Line, key: PartitionKey) -> SessionCalendar:
+    """Return the session calendar of the partition's instrument."""
+    return calendar_for(line.book[key.instrument])
+
+
+def build_candles(
+    line: Line, key: PartitionKey, raw: pl.DataFrame, watermark_us: int
+) -> candles.Built:
+    """Build the candles of the partition's timeframe from raw bars."""
+    return candles.build(
+        raw,
+        instrument=line.book[key.instrument],
+        timeframe=Timeframe(key.timeframe),
+        watermark_us=watermark_us,
+    )
+
+
+def in_month(rows: pl.DataFrame, bounds: tuple[int, int]) -> pl.DataFrame:
+    """Keep the rows that open in the month."""
+    ts = pl.col("ts").dt.timestamp("us")
+    return rows.filter((ts >= bounds[0]) & (ts < bounds[1]))
+
+
+def versions_of(inputs: Inputs) -> Mapping[str, str]:
+    """Return path → version of all that was read."""
+    return inputs.versions

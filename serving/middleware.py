@@ -1,0 +1,120 @@
+"""What happens to every request: an id, a limit, a clock, a count, and the outermost handler."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import HTTP_CODES, error_response
+from serving.metrics import Metrics
+
+log = logging.getLogger("wavehouse.serving")
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_UNMATCHED: Final = "unmatched"  # unknown paths share a series: a scanner must not fill the memory
+_ABORTED: Final = 499
+
+
+def request_id(sent: str | None) -> str:
+    """Return the caller's id where it is safe to print, else a new one."""
+    if sent is not None and _REQUEST_ID.fullmatch(sent):
+        return sent
+    return f"req_{secrets.token_hex(6)}"
+
+
+class RequestMiddleware:
+    """Wraps the app: ids, limits, timing and counts in; nothing but the one error shape out."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        exchange = _Exchange(send, request_id(headers.get("x-request-id")))
+        scope.setdefault("state", {})["trace_id"] = exchange.trace_id
+        try:
+            if _declared_length(headers) > self._max_body_bytes:
+                await exchange.refuse(scope, receive, 413, self._too_large)
+            else:
+                await self._app(scope, self._limited(receive), exchange.send)
+        except Exception:  # the outermost handler: whatever it was, the caller gets the one shape
+            log.exception("unhandled error [trace_id=%s]", exchange.trace_id)
+            if exchange.status is not None:
+                raise
+            await exchange.refuse(scope, receive, 500, "Internal error")
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            self._metrics.observe(
+                method, _route_of(scope), exchange.status or _ABORTED, exchange.seconds
+            )
+
+    @property
+    def _too_large(self) -> str:
+        return f"body: expected at most {self._max_body_bytes} bytes, was more"
+
+    def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
+        """Count what is received, for bodies that declare no length or a wrong one."""
+        total = 0
+
+        async def limited() -> Message:
+            nonlocal total
+            message = await receive()
+            if message["type"] == "http.request":
+                total += len(message.get("body", b""))
+                if total > self._max_body_bytes:
+                    raise HTTPException(413, self._too_large)
+            return message
+
+        return limited
+
+
+class _Exchange:
+    """One request's answer on its way out."""
+
+    def __init__(self, send: Send, trace_id: str) -> None:
+        self._send = send
+        self._started = time.perf_counter()
+        self.trace_id = trace_id
+        self.status: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.trace_id
+            headers["X-Process-Time"] = f"{self.seconds:.6f}"
+        await self._send(message)
+
+    async def refuse(self, scope: Scope, receive: Receive, status: int, message: str) -> None:
+        response = error_response(
+            status,
+            code=HTTP_CODES.get(status, "INTERNAL"),
+            message=message,
+            trace_id=self.trace_id,
+        )
+        await response(scope, receive, self.send)
+
+
+def _declared_length(headers: Headers) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def _route_of(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path", _UNMATCHED))
