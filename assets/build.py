@@ -119,6 +119,7 @@ def _publish(
         with line.lake.writing(key.table, key.timeframe, key.instrument):
             if stale_only and stage.is_fresh(line, key):
                 yield _event(asset_key, partition, line.lake.resolve(key), None)
+                line.on_published(key)
                 return
             inputs = stage.inputs(line, key)
             result = stage.compute(line, key, inputs)
@@ -135,6 +136,7 @@ def _publish(
                 attributes=result.attributes,
             )
         yield _event(asset_key, partition, ref, result.plot)
+        line.on_published(key)
     except WavehouseError as e:
         raise dg.Failure(
             description=f"{key.path}: {e}", metadata={"code": e.code}, allow_retries=False

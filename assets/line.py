@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from market.instruments import Instrument, InstrumentBook
-from market.ports import Lake, Provider
+from market.ports import Lake, PartitionKey, Provider
 
 if TYPE_CHECKING:
     from learning.tracking import ModelStore
@@ -23,3 +23,4 @@ class Line:
     book: InstrumentBook
     provider_for: Callable[[Instrument], Provider]
     model_store: "Callable[[], ModelStore]"
+    on_published: Callable[[PartitionKey], None] = lambda _key: None  # progress, for whoever watches

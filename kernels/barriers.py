@@ -90,12 +90,8 @@ def barriers(  # noqa: PLR0913 - four series and the four constants of one formu
     a = np.where(a > 0.0, a, np.nan)
     far_upper, far_lower = p + k * a, p - k * a
     near_upper, near_lower = r - buffer * a, s + buffer * a
-    is_upper = (
-        (r - p < reach * a) & (p + min_distance * a <= near_upper) & (near_upper < far_upper)
-    )
-    is_lower = (
-        (p - s < reach * a) & (far_lower < near_lower) & (near_lower <= p - min_distance * a)
-    )
+    is_upper = (r - p < reach * a) & (p + min_distance * a <= near_upper) & (near_upper < far_upper)
+    is_lower = (p - s < reach * a) & (far_lower < near_lower) & (near_lower <= p - min_distance * a)
     return Barriers(
         np.where(is_upper, near_upper, far_upper),
         np.where(is_lower, near_lower, far_lower),

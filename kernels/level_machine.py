@@ -2,307 +2,281 @@
 
 Belongs here: arithmetic on the machine's arrays. Keep out: checks, copies and meaning for callers
 (``levels`` has the rules in words). One file, because Numba's cache does not see a change in a
-helper that lives in another.
+helper that lives in another; float64 throughout and few arrays, because each array that a compiled
+function takes costs compile time (a named tuple of ten took 8 s and ran ten times slower).
+
+Three arrays go round: ``m`` the memory of one candle, shape (22,); ``slots`` the levels, shape
+(11, slots), in the order of birth, which is that of level ids; ``log`` the events, shape (room, 8).
+Bars are counted from the batch's first. Instants are exact in float64 until the year 2255.
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from kernels.gate import Instants, Series
+from kernels.gate import Matrix, Series
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+SUPPORT: Final = -1.0
+RESISTANCE: Final = 1.0
+GONE: Final = 0.0  # the status of a slot that is free, or about to be closed up
+ACTIVE: Final = 1.0
+BROKEN: Final = 2.0
 
-SUPPORT: Final = -1
-RESISTANCE: Final = 1
-ACTIVE: Final = 1
-BROKEN: Final = 2
-
-# codes of events: that of a downward or support event, its mirror is one more
+# events that have a mirror: the code is of the first named in ``levels.EVENTS``, its mirror's is + 1
 NEW, FLIP, TOUCH, BREAK, DEACTIVATE = 0, 2, 4, 6, 8
 
-# rows of Machine.prices, shape (2, slots), and Machine.marks, shape (8, slots)
-PRICE, REBOUNDS = 0, 1
-KIND, STATUS, BORN_US, BORN, TOUCHED, CONTACT, BROKE, TOUCHES = 0, 1, 2, 3, 4, 5, 6, 7
-# Machine.recent, shape (6,): the candle before, the ATR, and the sum that seeds it
-OPEN, HIGH, LOW, CLOSE, ATR, SEED = 0, 1, 2, 3, 4, 5
-# Machine.counts, shape (2,): bars seen (up to period + 1), slots in use
-SEEN, USED = 0, 1
+# memory: what is carried (the candle before, the ATR and the sum that seeds it, bars seen up to
+# period + 1, slots in use), the candle at hand, the log's length, the rules
+BEFORE_OPEN, BEFORE_HIGH, BEFORE_LOW, BEFORE, ATR, SEED, SEEN, USED, CARRIED = range(9)
+OPEN, HIGH, LOW, CLOSE, CURSOR = range(8, 13)
+RULES: Final = 13
+PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(13, 18)
+EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP, MEMORY = range(18, 23)
+DUE=22
 
-_BREAKS, _FLIPS, _TOUCHES = 1, 2, 4  # bits of Machine.actions
-_GONE = 0  # the status of a slot to be closed up
+# slots
+PRICE, REBOUNDS, KIND, STATUS, BORN_TS, BORN, TOUCHED, CONTACT, BROKE, TOUCHES, WHO, ACTION = range(12)
+KEPT: Final = 10  # rows of a slot that a state keeps: all but what the candle at hand asks of it
 
+# columns of the log, and of the context: ATR, then five for the resistance and five for the support
+N_LOGGED: Final = 8
+N_CONTEXT: Final = 11
 
-class Rules(NamedTuple):
-    """Every number the machine obeys; distances in ATR, or shares of the level's price."""
-
-    atr_period: int = 14
-    is_price_unit: bool = False
-    touch: float = 0.1
-    break_: float = 0.2
-    flip_bars: int = 20
-    expiry_bars: int = 200
-    max_active: int = 64
-    half_life_bars: float = 200.0
-    episode_gap: int = 2
-
-
-class Machine(NamedTuple):
-    """What the compiled functions share: the candle, the rules, the levels and the event log.
-
-    Slots are in the order of birth, which is that of level ids. Bars are counted from the batch's
-    first. ``log_marks`` has rows bar, code, birth, kind; ``log_numbers`` price, penetration,
-    rebound, strength.
-    """
-
-    candle: Floats
-    recent: Floats
-    rules: Rules
-    prices: Floats
-    marks: Integers
-    counts: Integers
-    actions: Integers
-    log_marks: Integers
-    log_numbers: Floats
-    cursor: Integers
+_BREAKS, _FLIPS, _TOUCHES = 1.0, 2.0, 3.0  # slots[ACTION]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def run(
-    m: Machine,
-    bars: tuple[Series, Series, Series, Series],
-    ts: Instants,
+    m: Series,
+    slots: Matrix,
+    log: Matrix,
+    bars: tuple[Series, Series, Series, Series, Series],
     start: int,
-    context: tuple[Floats, Integers],
+    context: Matrix,
 ) -> int:
     """Take candles from ``start`` on; return where it stopped (before the log could run over)."""
-    opens, highs, lows, closes = bars
-    numbers, marks = context
-    room = m.log_marks.shape[1] - 2 * m.actions.size - 2
+    opens, highs, lows, closes, ts = bars
+    room = log.shape[0] - 2 * slots.shape[0] - 2
     for t in range(start, ts.size):
-        if m.cursor[0] > room:
+        if m[CURSOR] > room:
             return t
-        m.candle[OPEN], m.candle[HIGH] = opens[t], highs[t]
-        m.candle[LOW], m.candle[CLOSE] = lows[t], closes[t]
+        m[OPEN], m[HIGH], m[LOW], m[CLOSE] = opens[t], highs[t], lows[t], closes[t]
         _average_range(m)
-        numbers[0, t] = m.recent[ATR]
-        if m.recent[ATR] > 0.0:
-            actions = _decide(m, t)
-            if actions:
-                _act(m, t, actions)
-            _expire(m, t)
-            _create(m, t, ts[t])
-            if m.counts[USED] > m.rules.max_active:
-                _evict(m, t)
-        _nearest(m, t, RESISTANCE, numbers[1:3, t], marks[0:3, t])
-        _nearest(m, t, SUPPORT, numbers[3:5, t], marks[3:6, t])
-        m.recent[:4] = m.candle[:4]
+        if m[ATR] > 0.0:
+            _act(m, slots, log, t)
+            _expire(m, slots, log, t)
+            _create(m, slots, log, t, ts[t])
+            _evict(m, slots, log, t)
+        context[t, 0] = m[ATR]
+        _nearest(m, slots, t, context)
+        for column in range(4):
+            m[BEFORE_OPEN + column] = m[OPEN + column]
     return ts.size
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _average_range(m: Machine) -> None:
+def _average_range(m: Series) -> None:
     """Step Wilder's average true range, seeded as in TA-Lib: the mean of the first ``period``."""
-    period, seen = m.rules.atr_period, m.counts[SEEN]
-    if seen > 0:
-        high, low, before = m.candle[HIGH], m.candle[LOW], m.recent[CLOSE]
-        true_range = max(high - low, abs(high - before), abs(low - before))
-        if seen > period:
-            m.recent[ATR] = (m.recent[ATR] * (period - 1) + true_range) / period
+    if m[SEEN] > 0.0:
+        true_range = max(m[HIGH] - m[LOW], abs(m[HIGH] - m[BEFORE]), abs(m[LOW] - m[BEFORE]))
+        if m[SEEN] > m[PERIOD]:
+            m[ATR] = (m[ATR] * (m[PERIOD] - 1.0) + true_range) / m[PERIOD]
         else:
-            m.recent[SEED] += true_range
-            if seen == period:
-                m.recent[ATR] = m.recent[SEED] / period
-                m.recent[SEED] = 0.0
-    if seen <= period:
-        m.counts[SEEN] = seen + 1
+            m[SEED] += true_range
+            if m[SEEN] == m[PERIOD]:
+                m[ATR] = m[SEED] / m[PERIOD]
+                m[SEED] = 0.0
+    if m[SEEN] <= m[PERIOD]:
+        m[SEEN] += 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _width(m: Machine, share: float, price: float) -> float:
-    return share * abs(price) if m.rules.is_price_unit else share * m.recent[ATR]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _is_below(m: Machine, j: int, price: float) -> bool:
+def _is_below(slots: Matrix, j: int, price: float) -> bool:
     """Say on which side of level j a price lies; an equal one lies on the level's own side."""
-    level = m.prices[PRICE, j]
-    return price < level or (price == level and m.marks[KIND, j] == RESISTANCE)
+    level = slots[j, PRICE]
+    return price < level or (price == level and slots[j, KIND] == RESISTANCE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _decide(m: Machine, t: int) -> int:
-    """Note for each level whether it breaks, flips or is in contact; return the union."""
-    union = 0
-    high, low, close, before = m.candle[HIGH], m.candle[LOW], m.candle[CLOSE], m.recent[CLOSE]
-    for j in range(m.counts[USED]):
-        price, kind, action = m.prices[PRICE, j], m.marks[KIND, j], 0
-        touch = _width(m, m.rules.touch, price)
-        is_near = low <= price + touch and high >= price - touch
-        if m.marks[STATUS, j] == ACTIVE:
-            if (close - price) * kind > _width(m, m.rules.break_, price):
-                action = _BREAKS
-            elif is_near:
-                action = _TOUCHES
-        elif is_near and (before - price) * kind > 0.0 and (close - price) * kind > 0.0:
-            if t - m.marks[BROKE, j] <= m.rules.flip_bars:
-                action = _FLIPS
-        m.actions[j] = action
-        union |= action
-    return union
+def _decide(m: Series, slots: Matrix, t: int) -> int:
+    """List the levels that break, flip or are in contact; return how many act."""
+    high, low, close, before = m[HIGH], m[LOW], m[CLOSE], m[BEFORE]
+    touch, break_, is_share, atr = m[TOUCH_SHARE], m[BREAK_SHARE], m[IS_PRICE_UNIT] != 0.0, m[ATR]
+    acting = 0
+    for j in range(int(m[USED])):
+        price, kind = slots[j, PRICE], slots[j, KIND]
+        unit = abs(price) if is_share else atr
+        width = touch * unit
+        if (high < price - width) if kind > 0.0 else (low > price + width):
+            continue  # most levels are out of reach: neither contact nor break nor flip
+        beyond = (close - price) * kind
+        is_near = low <= price + width and high >= price - width
+        action = 0.0
+        if slots[j, STATUS] == ACTIVE:
+            action = _BREAKS if beyond > break_ * unit else (_TOUCHES if is_near else 0.0)
+        elif is_near and beyond > 0.0 and (before - price) * kind > 0.0:
+            action = _FLIPS if t - slots[j, BROKE] <= m[FLIP_BARS] else 0.0
+        if action > 0.0:
+            slots[acting, WHO], slots[acting, ACTION] = j, action
+            acting += 1
+    return acting
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _act(m: Machine, t: int, union: int) -> None:
-    """Do what was decided: all breaks, then all flips, then all touches."""
+def _act(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
+    """Do all breaks, then all flips, then all touches."""
+    acting = _decide(m, slots, t)
     for action in (_BREAKS, _FLIPS, _TOUCHES):
-        if not union & action:
-            continue
-        for j in range(m.counts[USED]):
-            if m.actions[j] != action:
+        for k in range(acting):
+            if slots[k, ACTION] != action:
                 continue
-            price, kind = m.prices[PRICE, j], m.marks[KIND, j]
+            j = int(slots[k, WHO])
             if action == _BREAKS:
-                m.marks[STATUS, j], m.marks[BROKE, j] = BROKEN, t
-                _log(m, t, j, BREAK + (kind == RESISTANCE), abs(m.candle[CLOSE] - price))
+                slots[j, STATUS], slots[j, BROKE] = BROKEN, t
+                m[DUE] = min(m[DUE], t + m[FLIP_BARS])
+                _log(m, slots, log, t, j, BREAK + (slots[j, KIND] == RESISTANCE))
             elif action == _FLIPS:
-                beyond = m.candle[HIGH] - price if kind == SUPPORT else price - m.candle[LOW]
-                m.marks[KIND, j], m.marks[STATUS, j], m.marks[BROKE, j] = -kind, ACTIVE, 0
-                m.marks[TOUCHED, j] = m.marks[CONTACT, j] = t
-                _log(m, t, j, FLIP + (kind == SUPPORT), beyond)
+                slots[j, KIND], slots[j, STATUS] = -slots[j, KIND], ACTIVE
+                slots[j, TOUCHED], slots[j, CONTACT], slots[j, BROKE] = t, t, 0.0
+                _log(m, slots, log, t, j, FLIP + (slots[j, KIND] == RESISTANCE))
             else:
-                _contact(m, t, j)
+                _contact(m, slots, log, t, j)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _contact(m: Machine, t: int, j: int) -> None:
+def _contact(m: Series, slots: Matrix, log: Matrix, t: int, j: int) -> None:
     """Record a contact with level j: a touch, unless it belongs to an episode still open."""
-    is_touch = t - m.marks[CONTACT, j] > m.rules.episode_gap
-    m.marks[CONTACT, j] = t
+    is_touch = t - slots[j, CONTACT] > m[EPISODE_GAP]
+    slots[j, CONTACT] = t
     if is_touch:
-        price = m.prices[PRICE, j]
-        m.marks[TOUCHED, j] = t
-        m.marks[TOUCHES, j] += 1
-        m.prices[REBOUNDS, j] += abs(m.candle[CLOSE] - price) / m.recent[ATR]
-        is_up = _is_below(m, j, m.recent[CLOSE])
-        _log(m, t, j, TOUCH + is_up, m.candle[HIGH] - price if is_up else price - m.candle[LOW])
+        slots[j, TOUCHED] = t
+        slots[j, TOUCHES] += 1.0
+        slots[j, REBOUNDS] += abs(m[CLOSE] - slots[j, PRICE]) / m[ATR]
+        _log(m, slots, log, t, j, TOUCH + (not _is_below(slots, j, m[BEFORE])))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _expire(m: Machine, t: int) -> None:
+def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Drop broken levels that were not retested in time, and those long untouched."""
-    some = False
-    for j in range(m.counts[USED]):
-        if m.marks[STATUS, j] == BROKEN:
-            is_over = t - m.marks[BROKE, j] >= m.rules.flip_bars
+    if t < m[DUE]:
+        return
+    m[DUE], used, is_any = math.inf, m[USED], False
+    for j in range(int(used)):
+        if slots[j, STATUS] == BROKEN:
+            due = slots[j, BROKE] + m[FLIP_BARS]
         else:
-            is_over = t - m.marks[TOUCHED, j] >= m.rules.expiry_bars
-        if is_over:
-            some = True
-            _deactivate(m, t, j)
-    if some:
-        _close_up(m)
+            due = slots[j, TOUCHED] + m[EXPIRY_BARS]
+        if t >= due:
+            _log(m, slots, log, t, j, DEACTIVATE + _is_below(slots, j, m[CLOSE]))
+            slots[j, STATUS], is_any = GONE, True
+        else:
+            m[DUE] = min(m[DUE], due)
+    if is_any:
+        _close_up(m, slots)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _create(m: Machine, t: int, ts: int) -> None:
+def _create(m: Series, slots: Matrix, log: Matrix, t: int, ts: float) -> None:
     """Make the level of a turn between two candles, or count it as a contact of one that stands."""
-    turn = m.recent[CLOSE] - m.recent[OPEN], m.candle[CLOSE] - m.candle[OPEN]
-    if turn[0] > 0.0 > turn[1]:
-        kind, price = RESISTANCE, max(m.recent[HIGH], m.candle[HIGH])
-    elif turn[0] < 0.0 < turn[1]:
-        kind, price = SUPPORT, min(m.recent[LOW], m.candle[LOW])
+    if m[BEFORE] > m[BEFORE_OPEN] and m[CLOSE] < m[OPEN]:
+        kind, price = RESISTANCE, max(m[BEFORE_HIGH], m[HIGH])
+    elif m[BEFORE] < m[BEFORE_OPEN] and m[CLOSE] > m[OPEN]:
+        kind, price = SUPPORT, min(m[BEFORE_LOW], m[LOW])
     else:
         return
-    found, least = -1, math.inf
-    for j in range(m.counts[USED]):
-        apart = abs(price - m.prices[PRICE, j])
-        if m.marks[STATUS, j] == ACTIVE and apart < least:
-            if apart <= _width(m, m.rules.touch, m.prices[PRICE, j]):
-                found, least = j, apart
+    used, found, least = int(m[USED]), -1, math.inf
+    for j in range(used):
+        apart = abs(price - slots[j, PRICE])
+        unit = abs(slots[j, PRICE]) if m[IS_PRICE_UNIT] != 0.0 else m[ATR]
+        if slots[j, STATUS] == ACTIVE and apart <= m[TOUCH_SHARE] * unit and apart < least:
+            found, least = j, apart
     if found >= 0:
-        _contact(m, t, found)
+        _contact(m, slots, log, t, found)
         return
-    j = m.counts[USED]
-    m.counts[USED] = j + 1
-    m.prices[PRICE, j] = price
-    m.prices[REBOUNDS, j] = abs(m.candle[CLOSE] - price) / m.recent[ATR]
-    m.marks[KIND, j], m.marks[STATUS, j], m.marks[BORN_US, j] = kind, ACTIVE, ts
-    m.marks[BORN, j] = m.marks[TOUCHED, j] = m.marks[CONTACT, j] = t
-    m.marks[BROKE, j] = m.marks[TOUCHES, j] = 0
-    _log(m, t, j, NEW + (kind == RESISTANCE), math.nan)
+    m[USED] += 1.0
+    slots[used, PRICE], slots[used, REBOUNDS] = price, abs(m[CLOSE] - price) / m[ATR]
+    slots[used, KIND], slots[used, STATUS], slots[used, BORN_TS] = kind, ACTIVE, ts
+    slots[used, BORN], slots[used, TOUCHED], slots[used, CONTACT] = t, t, t
+    slots[used, BROKE], slots[used, TOUCHES] = 0.0, 0.0
+    m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
+    _log(m, slots, log, t, used, NEW + (kind == RESISTANCE))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _evict(m: Machine, t: int) -> None:
-    """Drop the weakest level, the oldest of equals."""
+def _evict(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
+    """Drop the weakest level where there are too many, the oldest of equals."""
+    if m[USED] <= m[MAX_ACTIVE]:
+        return
     weakest, least = 0, math.inf
-    for j in range(m.counts[USED]):
-        strength = _strength(m, t, j)
+    for j in range(int(m[USED])):
+        strength = _strength(m, slots, t, j)
         if strength < least:
             weakest, least = j, strength
-    _deactivate(m, t, weakest)
-    _close_up(m)
+    _log(m, slots, log, t, weakest, DEACTIVATE + _is_below(slots, weakest, m[CLOSE]))
+    slots[weakest, STATUS] = GONE
+    _close_up(m, slots)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _deactivate(m: Machine, t: int, j: int) -> None:
-    beyond = (m.candle[CLOSE] - m.prices[PRICE, j]) * m.marks[KIND, j]
-    _log(m, t, j, DEACTIVATE + _is_below(m, j, m.candle[CLOSE]), beyond)
-    m.marks[STATUS, j] = _GONE
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _close_up(m: Machine) -> None:
+def _close_up(m: Series, slots: Matrix) -> None:
     """Close up the slots of levels that are gone; clear those left free."""
-    kept = 0
-    for j in range(m.counts[USED]):
-        if m.marks[STATUS, j] != _GONE:
+    used, kept = int(m[USED]), 0
+    for j in range(used):
+        if slots[j, STATUS] != GONE:
             if kept < j:
-                m.prices[:, kept] = m.prices[:, j]
-                m.marks[:, kept] = m.marks[:, j]
+                for row in range(KEPT):
+                    slots[kept, row] = slots[j, row]
             kept += 1
-    m.prices[:, kept : m.counts[USED]] = 0.0
-    m.marks[:, kept : m.counts[USED]] = 0
-    m.counts[USED] = kept
+    for j in range(kept, used):
+        for row in range(KEPT):
+            slots[j, row] = 0.0
+    m[USED] = kept
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _strength(m: Machine, t: int, j: int) -> float:
-    touches = m.marks[TOUCHES, j]
-    evidence = 0.5 * touches + m.prices[REBOUNDS, j] / (touches + 1)
-    idle = t - m.marks[TOUCHED, j]
-    return 10.0 * (1.0 - math.exp(-evidence)) * 2.0 ** (-idle / m.rules.half_life_bars)
+def _strength(m: Series, slots: Matrix, t: int, j: int) -> float:
+    touches = slots[j, TOUCHES]
+    evidence = 0.5 * touches + slots[j, REBOUNDS] / (touches + 1.0)
+    halvings = (t - slots[j, TOUCHED]) / m[HALF_LIFE]
+    return 10.0 * (1.0 - math.exp(-evidence)) * math.exp(-halvings * math.log(2.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _log(m: Machine, t: int, j: int, code: int, beyond: float) -> None:
-    k, price = m.cursor[0], m.prices[PRICE, j]
-    m.cursor[0] = k + 1
-    m.log_marks[0, k], m.log_marks[1, k] = t, code
-    m.log_marks[2, k], m.log_marks[3, k] = m.marks[BORN_US, j], m.marks[KIND, j]
-    m.log_numbers[0, k] = price
-    m.log_numbers[1, k] = beyond / m.recent[ATR] if not beyond < 0.0 else 0.0
-    m.log_numbers[2, k] = (m.candle[CLOSE] - price) / m.recent[ATR]
-    m.log_numbers[3, k] = _strength(m, t, j)
+def _log(m: Series, slots: Matrix, log: Matrix, t: int, j: int, code: int) -> None:
+    """Append an event, with how far the candle went beyond the level."""
+    price, kind = slots[j, PRICE], slots[j, KIND]
+    if code in (TOUCH, FLIP + 1):  # came from below
+        beyond = m[HIGH] - price
+    elif code in (TOUCH + 1, FLIP):
+        beyond = price - m[LOW]
+    else:
+        beyond = (m[CLOSE] - price) * kind
+    row = log[int(m[CURSOR])]
+    m[CURSOR] += 1.0
+    row[0], row[1], row[2], row[3], row[4] = t, code, slots[j, BORN_TS], kind, price
+    row[5] = math.nan if code < FLIP else max(beyond, 0.0) / m[ATR]
+    row[6], row[7] = (m[CLOSE] - price) / m[ATR], _strength(m, slots, t, j)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest(m: Machine, t: int, kind: int, numbers: Floats, marks: Integers) -> None:
-    """Write the nearest active level of one side of the close, the oldest of equals."""
-    found, least, close = -1, math.inf, m.candle[CLOSE]
-    for j in range(m.counts[USED]):
-        apart = (m.prices[PRICE, j] - close) * kind
-        if 0.0 < apart < least and m.marks[KIND, j] == kind and m.marks[STATUS, j] == ACTIVE:
-            found, least = j, apart
-    if found < 0:
-        numbers[:] = math.nan
-        marks[:] = -1
-        return
-    numbers[0], numbers[1] = m.prices[PRICE, found], _strength(m, t, found)
-    marks[0], marks[1] = m.marks[TOUCHES, found], t - m.marks[BORN, found]
-    marks[2] = m.marks[BORN_US, found]
+def _nearest(m: Series, slots: Matrix, t: int, context: Matrix) -> None:
+    """Write the nearest active level on either side of the close, the oldest of equals."""
+    close, above, below = m[CLOSE], -1, -1
+    least_above, least_below = math.inf, math.inf
+    for j in range(int(m[USED])):
+        if slots[j, STATUS] == ACTIVE:
+            kind = slots[j, KIND]
+            apart = (slots[j, PRICE] - close) * kind
+            if kind == RESISTANCE and 0.0 < apart < least_above:
+                above, least_above = j, apart
+            elif kind == SUPPORT and 0.0 < apart < least_below:
+                below, least_below = j, apart
+    for column, j in ((1, above), (6, below)):
+        if j < 0:
+            context[t, column : column + 5] = math.nan
+        else:
+            context[t, column], context[t, column + 1] = slots[j, PRICE], _strength(m, slots, t, j)
+            context[t, column + 2] = slots[j, TOUCHES]
+            context[t, column + 3] = t - slots[j, BORN]
+            context[t, column + 4] = slots[j, BORN_TS]

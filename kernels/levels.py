@@ -8,13 +8,43 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from kernels.gate import Instants, Series, instants, series
+from kernels.level_machine import (
+    ATR,
+    BORN,
+    BROKE,
+    BROKEN,
+    CONTACT,
+    STATUS,
+    TOUCHED,
+    USED,
+    Floats,
+    Integers,
+    Machine,
+    Rules,
+    run,
+)
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 State = dict[str, npt.NDArray[np.generic]]
+
+EVENTS: Final = (
+    "NEW_SUPPORT",
+    "NEW_RESISTANCE",
+    "FLIP_TO_SUPPORT",
+    "FLIP_TO_RESISTANCE",
+    "TOUCH_UP",
+    "TOUCH_DOWN",
+    "BREAK_SUPPORT",
+    "BREAK_RESISTANCE",
+    "DEACTIVATE_UP",
+    "DEACTIVATE_DOWN",
+)
+"""Events by code; the steps of one candle are in no such order."""
+
+
+_DEFAULT: Final = Rules()
+
 
 class Nearest(NamedTuple):
     """The nearest active levels of one side, one row a candle; NaN and -1 where there is none."""
@@ -49,7 +79,7 @@ class Run(NamedTuple):
     state: State
 
 
-def initial(rules: Rules = Rules()) -> State:
+def initial(rules: Rules = _DEFAULT) -> State:
     """Return the state before the first candle: no levels, no ATR."""
     for name, least in (("atr_period", 1), ("max_active", 1), ("flip_bars", 0), ("expiry_bars", 1)):
         if getattr(rules, name) < least:
@@ -59,7 +89,7 @@ def initial(rules: Rules = Rules()) -> State:
     if not rules.half_life_bars > 0.0:
         raise ValueError(f"half_life_bars: expected > 0, was {rules.half_life_bars}")
     recent = np.zeros(6, dtype=np.float64)
-    recent[_ATR] = np.nan
+    recent[ATR] = np.nan
     slots = rules.max_active + 1
     return {
         "recent": recent,
@@ -74,7 +104,7 @@ def extend(
     bars: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
     ts_us: npt.ArrayLike,
     *,
-    rules: Rules = Rules(),
+    rules: Rules = _DEFAULT,
 ) -> Run:
     """Feed candles to the level machine; return context, events and the state after them.
 
@@ -152,32 +182,23 @@ def extend(
     if state["prices"].shape != (2, slots):
         raise ValueError(f"state: expected {slots} slots, was {state['prices'].shape[1]}")
     machine = _machine(state, rules, ts.size)
-    numbers, marks = np.empty((5, ts.size)), np.empty((6, ts.size), dtype=np.int64)
-    log_marks, log_numbers = [], []
-    done = 0
-    while True:  # the log has room for a few events a candle; where that is not enough, go on after
-        machine.cursor[0] = 0
-        done = _extend(machine, (opens, highs, lows, closes), ts, done, (numbers, marks))
-        log_marks.append(machine.log_marks[:, : machine.cursor[0]].copy())
-        log_numbers.append(machine.log_numbers[:, : machine.cursor[0]].copy())
-        if done == ts.size:
-            break
-    used = machine.counts[_USED]
-    machine.marks[[_BORN, _TOUCHED, _CONTACT, _BROKE], :used] -= ts.size
+    context = np.empty((5, ts.size)), np.empty((6, ts.size), dtype=np.int64)
+    events = _events(machine, (opens, highs, lows, closes), ts, context)
+    numbers, marks = context
     return Run(
         atr=numbers[0],
-        resistance=Nearest(numbers[1], numbers[2], *marks[:3]),
-        support=Nearest(numbers[3], numbers[4], *marks[3:]),
-        events=Events(*np.concatenate(log_marks, axis=1), *np.concatenate(log_numbers, axis=1)),
-        state={name: getattr(machine, name) for name in ("recent", "counts", "prices", "marks")},
+        resistance=Nearest(numbers[1], numbers[2], marks[0], marks[1], marks[2]),
+        support=Nearest(numbers[3], numbers[4], marks[3], marks[4], marks[5]),
+        events=events,
+        state=_state(machine, ts.size),
     )
 
 
-def _machine(state: State, rules: Rules, n: int) -> _Machine:
+def _machine(state: State, rules: Rules, n: int) -> Machine:
     slots = rules.max_active + 1
     room = 2 * n + 4 * slots
-    return _Machine(
-        candle=np.zeros(6, dtype=np.float64),
+    return Machine(
+        candle=np.zeros(4, dtype=np.float64),
         recent=np.array(state["recent"], dtype=np.float64),
         rules=_typed(rules),
         prices=np.array(state["prices"], dtype=np.float64),
@@ -188,6 +209,38 @@ def _machine(state: State, rules: Rules, n: int) -> _Machine:
         log_numbers=np.empty((4, room), dtype=np.float64),
         cursor=np.zeros(1, dtype=np.int64),
     )
+
+
+def _events(
+    machine: Machine,
+    bars: tuple[Series, Series, Series, Series],
+    ts: Instants,
+    context: tuple[Floats, Integers],
+) -> Events:
+    """Run the machine over all bars; where its log fills up, empty it and go on."""
+    log: list[tuple[Integers, Floats]] = []
+    done = -1
+    while done < ts.size:
+        done = run(machine, bars, ts, max(done, 0), context)
+        used = machine.cursor[0]
+        log.append((machine.log_marks[:, :used].copy(), machine.log_numbers[:, :used].copy()))
+        machine.cursor[0] = 0
+    marks = np.concatenate([part[0] for part in log], axis=1)
+    numbers = np.concatenate([part[1] for part in log], axis=1)
+    return Events(*marks, *numbers)
+
+
+def _state(machine: Machine, n: int) -> State:
+    """Return the state with bars counted back from the next one."""
+    marks, used = machine.marks, int(machine.counts[USED])
+    marks[[BORN, TOUCHED, CONTACT], :used] -= n
+    marks[BROKE, marks[STATUS] == BROKEN] -= n
+    return {
+        "recent": machine.recent,
+        "counts": machine.counts,
+        "prices": machine.prices,
+        "marks": marks,
+    }
 
 
 def _typed(rules: Rules) -> Rules:

@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """The intervals that hold at least one bar: ``slot`` says which, ``first`` and ``count`` of what.
+    """The intervals that hold at least one bar, and which bars each holds.
 
     All arrays have shape (k,): ``slot`` indexes the bounds, ``first`` the bars; ``bars.ts`` is the
     interval's scheduled open, not the first bar's.
@@ -66,9 +66,9 @@ def resample(bars: Bars, grids: Sequence[Bounds]) -> list[Resampled]:
     Returns
     -------
     list of Resampled, one a grid
-        An interval without a bar is left out. float64; volume NaN if any of its bars' is
-        (a NaN price passes into open and close; high and low skip it). Causal once ``end_us``
-        has passed; no warm-up.
+        An interval without a bar is left out. float64; volume NaN if any of its bars' is. Prices
+        must be finite: a NaN makes the high and low of its interval meaningless. No warm-up;
+        causal in the sense that a row is known once its ``end_us`` has passed.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def resample(bars: Bars, grids: Sequence[Bounds]) -> list[Resampled]:
     (array([4., 3.]), array([10.,  5.]), array([2, 1]))
     """
     base = _gated(bars)
-    level = Bars(base.ts, base.open, base.high, base.low, base.close, base.volume)
+    level = base
     edges = np.arange(base.ts.size + 1, dtype=np.int64)
     results = []
     for number, grid in enumerate(grids):
@@ -105,10 +105,8 @@ def resample(bars: Bars, grids: Sequence[Bounds]) -> list[Resampled]:
             )
         edges.flags.writeable = False  # as the first level's: one specialisation
         first = edges[:-1]
-        level = Bars(
-            opens[slot], base.open[first], high, low, base.close[edges[1:] - 1], volume
-        )
-        level = _gated(level)
+        close = base.close[edges[1:] - 1]
+        level = _gated(Bars(opens[slot], base.open[first], high, low, close, volume))
         results.append(Resampled(level, ends[slot], slot, first, np.diff(edges)))
     return results
 
@@ -187,4 +185,4 @@ def _group(  # noqa: PLR0913, PLR0917 - compiled: columns in, columns out
         m += 1
         j += 1
     edge[m] = edges[i]
-    return fault, slot[:m].copy(), edge[: m + 1].copy(), highs[:m].copy(), lows[:m].copy(), sums[:m].copy()
+    return fault, slot[:m], edge[: m + 1], highs[:m], lows[:m], sums[:m]

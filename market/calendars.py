@@ -75,7 +75,7 @@ class SessionCalendar:
 
     def grid(self, timeframe: Step, start_us: int, end_us: int) -> Grid:
         """Return the scheduled bars that open in [start, end), in order."""
-        step = _named(timeframe)
+        step = named_step(timeframe)
         if step is Timeframe.W:
             grid = self._weeks(start_us, end_us)
         else:
@@ -83,7 +83,7 @@ class SessionCalendar:
             if step is Timeframe.D:
                 grid = Grid(found.open_us, found.close_us)
             else:
-                grid = _cut(found, _length(step))
+                grid = _cut(found, step_length(step))
         low, high = np.searchsorted(grid.open_us, [start_us, end_us])
         return Grid(grid.open_us[low:high], grid.end_us[low:high])
 
@@ -95,7 +95,7 @@ class SessionCalendar:
         opens = np.asarray(open_us, dtype=np.int64)
         if not opens.size:
             return opens.copy()
-        step = _named(timeframe)
+        step = named_step(timeframe)
         if isinstance(step, Timeframe) and not step.is_intraday:
             grid = self.grid(step, int(opens.min()), int(opens.max()) + 1)
             bar = _last_open(grid.open_us, opens)
@@ -105,14 +105,14 @@ class SessionCalendar:
             found = self.sessions(int(opens.min()), int(opens.max()) + 1)
             session = _last_open(found.open_us, opens)
             close = _at(found.close_us, session)
-            length = _length(step)
+            length = step_length(step)
             bad = (session < 0) | (opens >= close)
             bad |= (opens - _at(found.open_us, session)) % length != 0
             ends = np.minimum(opens + length, close)
         if bad.any():
             at = np.datetime64(int(opens[bad.argmax()]), "us")
             raise MalformedBarsError(
-                f"ts {at}Z: expected the open of a {_called(step)} bar of calendar {self.name} "
+                f"ts {at}Z: expected the open of a {step_name(step)} bar of calendar {self.name} "
                 f"(day opens at {self.anchor}), was off the grid"
             )
         return ends
@@ -124,9 +124,9 @@ class SessionCalendar:
         instants = np.asarray(t_c, dtype=np.int64)
         if not instants.size:
             return instants.copy()
-        step = _named(timeframe)
+        step = named_step(timeframe)
         start, end = int(instants.min()), int(instants.max())
-        ahead = bars * _length(step) + 7 * MICROSECONDS_PER_DAY
+        ahead = bars * step_length(step) + 7 * MICROSECONDS_PER_DAY
         while True:
             grid = self.grid(step, start, end + ahead)
             first = np.searchsorted(grid.open_us, instants, side="left")
@@ -152,13 +152,13 @@ class SessionCalendar:
         ends = np.asarray(end_us, dtype=np.int64)
         if not starts.size:
             return np.zeros(starts.shape, dtype=np.int64)
-        step = _named(timeframe)
+        step = named_step(timeframe)
         span = int(starts.min()), max(int(ends.max()), int(starts.min()) + 1)
         if step is Timeframe.W:
             opens = self._weeks(*span).open_us
             return np.searchsorted(opens, ends) - np.searchsorted(opens, starts)
         found = self.sessions(*span)
-        length = MICROSECONDS_PER_DAY * 2 if step is Timeframe.D else _length(step)
+        length = MICROSECONDS_PER_DAY * 2 if step is Timeframe.D else step_length(step)
         per_session = -((found.open_us - found.close_us) // length)
         before = np.concatenate([[0], np.cumsum(per_session)])
 
@@ -218,6 +218,30 @@ def calendar_named(name: str, anchor: str | None = None) -> SessionCalendar:
     return SessionCalendar(name, opening, rule)
 
 
+def named_step(step: Step) -> Step:
+    """Return the timeframe of that length, or ``step`` itself where it has no name."""
+    if isinstance(step, Timeframe):
+        return step
+    if step < 1:
+        raise InputError(f"step: expected at least 1 microsecond, was {step}")
+    for known in Timeframe:
+        if known.microseconds == step:
+            return known
+    if step > MICROSECONDS_PER_DAY:
+        raise InputError(f"step: expected less than a day, a day or a week, was {step} us")
+    return step
+
+
+def step_length(step: Step) -> int:
+    """Return the nominal length of a step in microseconds."""
+    return step.microseconds if isinstance(step, Timeframe) else step
+
+
+def step_name(step: Step) -> str:
+    """Return how messages call a step: ``H1``, ``120 s``."""
+    return step.value if isinstance(step, Timeframe) else f"{step / 1e6:g} s"
+
+
 def _parse_anchor(anchor: str) -> tuple[int, zoneinfo.ZoneInfo]:
     match = _ANCHOR.match(anchor)
     if match is None:
@@ -265,27 +289,6 @@ def _cut(found: Sessions, length: int) -> Grid:
     last = (first + per_session - 1)[per_session > 0]
     ends[last] = found.close_us[per_session > 0]
     return Grid(opens, ends)
-
-
-def _named(timeframe: Step) -> Step:
-    if isinstance(timeframe, Timeframe):
-        return timeframe
-    if timeframe < 1:
-        raise InputError(f"step: expected at least 1 microsecond, was {timeframe}")
-    for known in Timeframe:
-        if known.microseconds == timeframe:
-            return known
-    if timeframe > MICROSECONDS_PER_DAY:
-        raise InputError(f"step: expected less than a day, a day or a week, was {timeframe} us")
-    return timeframe
-
-
-def _length(step: Step) -> int:
-    return step.microseconds if isinstance(step, Timeframe) else step
-
-
-def _called(step: Step) -> str:
-    return step.value if isinstance(step, Timeframe) else f"{step / 1e6:g} s"
 
 
 def _week_of(day: Instants) -> Instants:

@@ -51,9 +51,7 @@ def check_window(start_us: int, end_us: int) -> None:
         raise InputError(f"window: expected start <= end, was [{start_us}, {end_us}) microseconds")
 
 
-def take_columns(
-    frame: pl.DataFrame, columns: Mapping[str, str], *, where: str
-) -> pl.DataFrame:
+def take_columns(frame: pl.DataFrame, columns: Mapping[str, str], *, where: str) -> pl.DataFrame:
     """Return ``frame`` with our names for its columns (``{ours: theirs}``), in the map's order.
 
     Raises ``ProviderDataError`` that lists the columns there are when one of theirs is missing.
@@ -128,7 +126,7 @@ def _opens_by_end(
 
 
 def scheduled_end(instrument: Instrument, open_us: int) -> int:
-    """Return when the base bar that opens at ``open_us`` ends (nominally, if it is off the grid)."""
+    """Return when the base bar that opens at ``open_us`` ends (nominally, where off the grid)."""
     timeframe = instrument.base_timeframe
     if timeframe.rank >= Timeframe.H1.rank:
         grid = calendar_for(instrument).grid(timeframe, open_us, open_us + 1)

@@ -6,8 +6,8 @@
         │   └── FeatureVectorError    which given features are missing or unknown, one by one (422)
         └── ModelNotReadyError        registered under the alias, and not one version loads (503)
 
-Belongs here: statuses, codes, the shape. Keep out: what a route does. A message of a 5xx stays in the
-log, under the trace id that the answer carries: it may name files.
+Belongs here: statuses, codes, the shape. Keep out: what a route does. A message of a 5xx stays in
+the log, under the trace id that the answer carries: it may name files.
 """
 
 import datetime as dt
@@ -91,7 +91,7 @@ def trace_id_of(request: Request) -> str:
     return str(getattr(request.state, "trace_id", ""))
 
 
-def error_response(  # noqa: PLR0913 - the shape has these six parts
+def error_response(
     status: int,
     *,
     code: str,

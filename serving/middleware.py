@@ -38,6 +38,7 @@ class RequestMiddleware:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -91,9 +92,11 @@ class _Exchange:
 
     @property
     def seconds(self) -> float:
+        """Time since the request came."""
         return time.perf_counter() - self._started
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Pass a part of the answer on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -102,6 +105,7 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, scope: Scope, receive: Receive, status: int, message: str) -> None:
+        """Answer without asking the app."""
         response = error_response(
             status,
             code=HTTP_CODES.get(status, "INTERNAL"),

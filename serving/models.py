@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -42,6 +42,35 @@ class Predictions(Protocol):
         ...
 
 
+class Provenance(Protocol):
+    """What a model was made from."""
+
+    @property
+    def cutoff_us(self) -> int:
+        """Instant by which its labels had matured."""
+        ...
+
+    @property
+    def code_version(self) -> str:
+        """Version of the code that fitted it."""
+        ...
+
+    @property
+    def data_version(self) -> str:
+        """Hash of its training set."""
+        ...
+
+    @property
+    def label_version(self) -> str:
+        """Version of the labels that it learnt."""
+        ...
+
+    @property
+    def timeframe(self) -> str:
+        """Bars that it was fitted on."""
+        ...
+
+
 class Bundle(Protocol):
     """A trained model with everything that a prediction needs."""
 
@@ -53,6 +82,11 @@ class Bundle(Protocol):
     @property
     def kind(self) -> str:
         """What sort of model it is: ``xgboost``, ``first_passage`` …."""
+        ...
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it was made from."""
         ...
 
     def predict(self, x: npt.NDArray[np.float64], /) -> Predictions:
@@ -134,8 +168,8 @@ class ModelStore:
             except ModelNotFoundError:
                 continue  # registered, and nothing of it is meant to be served
             old = before.served.get(name)
-            if old is not None and old.version == version:
-                served[name] = old
+            if old is not None and _is_same(old.version, version):
+                served[name] = old if old.version == version else replace(old, version=version)
                 continue
             try:
                 served[name] = self._bring(version)
@@ -159,7 +193,7 @@ class ModelStore:
             log.warning("model %s: alias %s is gone, no longer served", name, self._alias)
         for name, served in after.served.items():
             old = before.served.get(name)
-            if old is served:
+            if old is not None and _is_same(old.version, served.version):
                 continue
             self._metrics.loaded_version.labels(name, self._alias).set(served.version.version)
             if old is not None:
@@ -167,13 +201,18 @@ class ModelStore:
             log.info("model %s: version %s is served", name, served.version.version)
 
 
+def _is_same(a: ModelVersion, b: ModelVersion) -> bool:
+    """Tell whether two versions are one artefact: tags may be added to a version that is served."""
+    return (a.version, a.run_id, a.artifact_path) == (b.version, b.run_id, b.artifact_path)
+
+
 def choose(
     snapshot: Snapshot, *, name: str | None, kind: str | None, timeframe: str | None
 ) -> Served:
     """Return the model that a request means.
 
-    By name; else of the asked kind and the asked timeframe (a model without a ``timeframe`` tag
-    fits any), the first kind of ``PREFERENCE``. Two models that fit alike must be told apart by name.
+    By name; else of the asked kind and the asked timeframe, the first kind of ``PREFERENCE``.
+    Two that fit alike must be told apart by name.
     """
     served = snapshot.served
     if name is not None:
@@ -184,7 +223,9 @@ def choose(
         if (kind is None or s.bundle.kind == kind) and _fits(s, timeframe)
     ]
     if not fitting:
-        _refuse(snapshot, f"model: expected one for {_wish(kind, timeframe)}, was {_list(served)}")
+        raise _absent(
+            snapshot, f"model: expected one for {_wish(kind, timeframe)}, was {_list(served)}"
+        )
     best = min(_rank(s.bundle.kind) for s in fitting)
     finalists = [s for s in fitting if _rank(s.bundle.kind) == best]
     if len(finalists) > 1:
@@ -198,23 +239,23 @@ def _named(snapshot: Snapshot, name: str, *, kind: str | None, timeframe: str | 
     if found is None:
         if name in snapshot.failures:
             raise ModelNotReadyError(f"model {name}: {snapshot.failures[name]}")
-        raise ModelNotFoundError(f"model: expected {_list(snapshot.served)}, was {name!r}")
+        raise _absent(snapshot, f"model: expected {_list(snapshot.served)}, was {name!r}")
     if kind is not None and found.bundle.kind != kind:
         raise InputError(f"model_type: expected {found.bundle.kind} of {name}, was {kind!r}")
     if not _fits(found, timeframe):
-        made_for = found.version.tags["timeframe"]
+        made_for = found.bundle.provenance.timeframe
         raise InputError(f"timeframe: expected {made_for} of model {name}, was {timeframe!r}")
     return found
 
 
-def _refuse(snapshot: Snapshot, message: str) -> None:
+def _absent(snapshot: Snapshot, message: str) -> LearningError:
     if not snapshot.served and (snapshot.failures or snapshot.registry_error):
-        raise ModelNotReadyError(message)
-    raise ModelNotFoundError(message)
+        return ModelNotReadyError(message)
+    return ModelNotFoundError(message)
 
 
 def _fits(served: Served, timeframe: str | None) -> bool:
-    return timeframe is None or served.version.tags.get("timeframe", timeframe) == timeframe
+    return timeframe is None or served.bundle.provenance.timeframe == timeframe
 
 
 def _wish(kind: str | None, timeframe: str | None) -> str:
@@ -230,8 +271,9 @@ def _rank(kind: str) -> int:
 
 
 def _try_out(bundle: Bundle) -> None:
-    """Predict once: compiles and loads what a first request would wait for, and shows a broken one."""
-    answer = bundle.predict(np.zeros((1, len(bundle.features)), dtype=np.float64))
+    """Predict once: loads what a first request would wait for, and shows a broken bundle."""
+    # ones, not zeros: barrier distances and volatility are positive
+    answer = bundle.predict(np.ones((1, len(bundle.features)), dtype=np.float64))
     probabilities = np.asarray(answer.probabilities)
     if probabilities.shape != (1, 3) or not np.isclose(probabilities.sum(), 1.0, atol=1e-6):
         raise LearningError(

@@ -110,8 +110,11 @@ def content(rows: pl.DataFrame, state: State | None, *, month: str, name: str) -
 
 def canonical_rows(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Return ``rows`` in order of ``ts``, in one chunk, with one zero and one NaN."""
-    floats = [c for c, dtype in rows.schema.items() if dtype.is_float()]
-    clean = rows.with_columns(pl.col(floats).fill_nan(float("nan")) + 0.0) if floats else rows
+    clean = rows.with_columns(
+        _one_zero_one_nan(column, dtype)
+        for column, dtype in rows.schema.items()
+        if dtype.is_float()
+    )
     if TIME_COLUMN in clean.columns:
         ts = clean[TIME_COLUMN]
         if not isinstance(ts.dtype, pl.Datetime) or ts.dtype.time_unit != "us":
@@ -198,6 +201,13 @@ def _span(rows: pl.DataFrame, month: str, name: str) -> tuple[int | None, int | 
         spans = f"{rows[TIME_COLUMN][0]} to {rows[TIME_COLUMN][-1]}"
         raise InputError(f"{name}.ts: expected instants of {month}, was {spans}")
     return first_us, last_us
+
+
+def _one_zero_one_nan(column: str, dtype: pl.DataType) -> pl.Expr:
+    # Polars drops `+ 0.0` as doing nothing, and with it what IEEE 754 says of a negative zero
+    zero, nan = pl.lit(0.0, dtype), pl.lit(float("nan"), dtype)
+    values = pl.col(column)
+    return pl.when(values == zero).then(zero).otherwise(values.fill_nan(nan)).alias(column)
 
 
 def _code(column: pl.Series) -> str:

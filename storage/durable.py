@@ -62,7 +62,7 @@ def write_whole(path: Path, data: bytes, *, fsync: bool) -> None:
     """Make ``path`` hold ``data``: whoever opens it sees all of the old file or of the new one."""
     temp = write_temp(path, data, fsync=fsync)
     try:
-        os.replace(temp, path)
+        temp.replace(path)
     except OSError:
         temp.unlink(missing_ok=True)
         raise

@@ -25,7 +25,10 @@ POINTER: Final = "current.json"
 JOURNAL: Final = "history.jsonl"
 
 _POINTER_OPTIONS: Final = (
-    orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_INDENT_2
+    | orjson.OPT_APPEND_NEWLINE
+    | orjson.OPT_SERIALIZE_NUMPY
 )
 _LINE_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _WRITTEN_AT: Final = "written_at"
@@ -98,7 +101,7 @@ def move_pointer(folder: Path, data: bytes | None, *, fsync: bool) -> None:
         if temp is None:
             pointer.unlink(missing_ok=True)
         else:
-            os.replace(temp, pointer)
+            temp.replace(pointer)
     except OSError:
         with suppress(OSError):
             os.truncate(journal, end)
@@ -125,14 +128,15 @@ def kept_versions(folder: Path, old: int) -> set[str]:
 
 
 def _moves(folder: Path) -> list[_Line]:
-    """Return the journal's lines up to the last one that the pointer followed."""
+    """Return the journal's lines without the last one if the pointer has not followed it."""
     pointer = read_pointer(folder)  # first: a line is always written before its pointer
     lines = _lines(folder / JOURNAL)
     try:
         current: Record | None = None if pointer is None else orjson.loads(pointer)
     except ValueError:
         return lines  # a spoilt pointer says nothing against the journal
-    while lines and lines[-1].record != current:
+    behind = [None, *(line.record for line in lines[:-1])]  # what the last line was to follow
+    if lines and lines[-1].record != current and behind[-1] == current:
         lines.pop()
     return lines
 
@@ -150,7 +154,7 @@ def _lines(path: Path) -> list[_Line]:
             record = orjson.loads(text)
             written_at = str(record.pop(_WRITTEN_AT))
         except (ValueError, KeyError, TypeError, AttributeError):
-            break  # torn by a kill: it and what follows is no move
+            continue  # torn by a kill: no move
         lines.append(_Line(record or None, written_at, end))
     return lines
 

@@ -1,0 +1,68 @@
+"""What every stateful kernel shares: checks of periods, columns and states, and the NaN policy.
+
+Belongs here: plumbing that is not arithmetic. The policy itself is written in ``registry``.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.gate import Series, series
+
+
+def at_least(value: int, least: int, name: str) -> int:
+    """Return ``value``; raise ``ValueError`` if it is below ``least``."""
+    if value < least:
+        raise ValueError(f"{name}: expected >= {least}, was {value}")
+    return value
+
+
+def column(x: npt.ArrayLike, name: str) -> Series:
+    """Return ``x`` through the gate, with NaN for what is infinite."""
+    gated = series(x, name)
+    infinite = np.isinf(gated)
+    return series(np.where(infinite, np.nan, gated), name) if infinite.any() else gated
+
+
+def columns(**given: npt.ArrayLike) -> tuple[Series, ...]:
+    """Return each column through the gate; raise ``ValueError`` if their lengths differ."""
+    gated = tuple(column(x, name) for name, x in given.items())
+    for name, x in zip(given, gated, strict=True):
+        if x.size != gated[0].size:
+            raise ValueError(f"{name}: expected {gated[0].size} values as the first, was {x.size}")
+    return gated
+
+
+def carried(state: Series | None, fresh: Series) -> Series:
+    """Return the state to continue from: ``fresh``, or ``state`` if it has its form."""
+    if state is None:
+        return fresh
+    if state.shape != fresh.shape or state.dtype != fresh.dtype or not state.flags.writeable:
+        raise ValueError(
+            f"state: expected writeable float64 of shape {fresh.shape}, "
+            f"was {state.dtype} of shape {state.shape}, writeable {state.flags.writeable}"
+        )
+    return state
+
+
+def over_finite(compute: Callable[..., tuple[Series, ...]], *inputs: Series) -> tuple[Series, ...]:
+    """Return ``compute`` over the bars whose inputs all have a value, NaN at the others."""
+    usable = np.isfinite(inputs[0])
+    for x in inputs[1:]:
+        usable &= np.isfinite(x)
+    if usable.all():
+        return compute(*inputs)
+    dense = compute(*(x[usable] for x in inputs))
+    outputs = tuple(np.full(usable.size, np.nan) for _ in dense)
+    for out, values in zip(outputs, dense, strict=True):
+        out[usable] = values
+    return outputs
+
+
+def ratio(numerator: Series, denominator: Series, *, otherwise: float) -> Series:
+    """Return the quotient: ``otherwise`` where the denominator is 0, NaN where an input is NaN."""
+    out: Series = np.where(np.isnan(numerator), np.nan, otherwise)
+    with np.errstate(over="ignore"):
+        np.divide(numerator, denominator, out=out, where=denominator != 0.0)
+    return out

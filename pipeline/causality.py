@@ -1,0 +1,322 @@
+"""The causality certificate: what was known at an instant does not change when the future does.
+
+A partition is recomputed from base bars through every stage, once with the bars after a cut removed
+and once with other bars in their place; whatever was known by the cut must come out bit for bit.
+``docs/causality.md`` says what that shows and what it cannot. Belongs here: cutting, replacing and
+comparing. Keep out: how a stage computes (the caller hands in its chain), and where rows rest.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from market.calendars import SessionCalendar, calendar_for
+from market.errors import InputError
+from market.instruments import Instrument
+from market.tables import INSTANT, LABELS
+from market.timeframes import Timeframe
+from pipeline.comparison import differences
+
+Instants = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+Chain = Callable[[pl.DataFrame, int], pl.DataFrame]
+"""From raw base bars and watermark (UTC microseconds) to a partition's rows."""
+
+KnownAt = str | Callable[[pl.DataFrame], pl.Series]
+"""When a row's columns are known: a column of instants, or a function of the rows."""
+
+PRICES = ("open", "high", "low", "close")
+MAX_ENTRIES = 64  # labels that one altered path can tell about
+ENTRY_COLUMNS = (
+    "instrument", "timeframe", "ts", "label_version", "horizon_bars", "entry_price", "atr",
+    "upper_barrier", "lower_barrier", "is_upper_adjusted", "is_lower_adjusted",
+    "nearest_support", "nearest_resistance", "support_level_id", "resistance_level_id",
+    "path_timeframe", "nearest_level_distance",
+)  # fmt: skip
+"""What a label says on the day of its entry, while its outcome is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``columns`` of a row (all of them if ``None``) are known by ``known_at`` and final then."""
+
+    known_at: KnownAt = "known_at"
+    columns: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was compared and what had changed.
+
+    ``rows_compared`` counts a row once for each cut, experiment and claim: 0 says that nothing of
+    the partition was known before anything could be cut off.
+    """
+
+    passed: bool
+    cuts_us: tuple[int, ...]
+    rows_compared: int
+    violations: tuple[str, ...]
+
+
+def certify(  # noqa: PLR0913 - a certificate is about one chain and all that went into it
+    chain: Chain,
+    rows: pl.DataFrame,
+    *,
+    raw: pl.DataFrame,
+    watermark_us: int,
+    seed: int,
+    key: Sequence[str],
+    start_us: int,
+    end_us: int,
+    cuts: int = 1,
+    instrument: Instrument | None = None,
+    claims: Sequence[Claim] = (Claim(),),
+) -> Certificate:
+    """Recompute ``rows`` with the future cut off, and with it replaced, at random instants.
+
+    Parameters
+    ----------
+    chain : callable
+        Recomputes the partition from base bars; the states at the end of the month before are its
+        own. Called twice a cut. Errors that it raises pass through.
+    rows : DataFrame
+        What the partition holds, or is about to.
+    raw : DataFrame
+        The base bars that it was made from, in order: ts, open, high, low, close, volume, and
+        whatever else the chain reads.
+    watermark_us : int
+        Until when the source had spoken when ``rows`` were made, UTC microseconds.
+    seed : int
+        Chooses the cuts and the other futures: equal seeds give equal certificates.
+    key : sequence of str
+        Columns that identify a row.
+    start_us, end_us : int
+        Bounds [start, end) of the partition in UTC microseconds. Cuts fall inside, and after the
+        end only where rows are still maturing there (labels).
+    cuts : int
+        How many instants.
+    instrument : Instrument, optional
+        Whose base bars ``raw`` holds. Its calendar says when a bar ends; without it every bar lasts
+        as long as the shortest step between two.
+    claims : sequence of Claim
+        Which columns are known when. All of them by ``known_at`` unless told.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If ``cuts`` is below 1.
+    """
+    if cuts < 1:
+        raise InputError(f"cuts: expected >= 1, was {cuts}")
+    rng = np.random.default_rng(seed)
+    stamps, ends = _us(raw["ts"]), _bar_ends(raw, instrument)
+    claimed = [_claimed(rows, claim, key) for claim in claims]
+    known = np.unique(np.concatenate([known_us for _, known_us in claimed]))
+    span = _span(stamps, known, (start_us, end_us), watermark_us)
+    chosen = _choose(rng, cuts, span, _kinds(raw, ends, known))
+    compared, violations = 0, list[str]()
+    for cut in chosen:
+        keep = int(np.searchsorted(ends, cut, side="right"))
+        for name, recomputed in _experiments(chain, raw, keep, (cut, watermark_us), rng):
+            for claim, (published, known_us) in zip(claims, claimed, strict=True):
+                found, found_us = _claimed(recomputed, claim, key)
+                expected = published.filter(known_us <= cut)
+                compared += expected.height
+                texts = differences(expected, found.filter(found_us <= cut), key)
+                violations += [f"{name} at {_text(cut)}: {text}" for text in texts]
+    return Certificate(not violations, chosen, compared, tuple(violations))
+
+
+def certify_entry(
+    compute: Callable[[pl.DataFrame], pl.DataFrame],
+    rows: pl.DataFrame,
+    *,
+    path: pl.DataFrame,
+    instrument: Instrument,
+    timeframe: Timeframe,
+    seed: int,
+) -> Certificate:
+    """Show that labels look at no path bar outside [t_c, T), by altering all of those.
+
+    Truncation cannot see a path that starts at the entry candle's open: that candle is past. Here
+    ``compute`` makes labels of an altered path, with candles, ATR and levels as they were. A random
+    set of entries whose horizons and entry candles do not overlap keeps its own bars; every other
+    bar is another one; their labels must not change.
+
+    Parameters
+    ----------
+    compute : callable
+        From path bars to LABELS rows.
+    rows : DataFrame
+        What ``compute`` makes of ``path`` itself: the partition's rows.
+    path : DataFrame
+        Path bars in order: ts, open, high, low, close and whatever else ``compute`` reads.
+    instrument, timeframe : Instrument, Timeframe
+        Of the labels; they say when an entry candle ends.
+    seed : int
+        Chooses the entries and the other path.
+
+    Returns
+    -------
+    Certificate
+        ``cuts_us`` are the entries' t_c.
+    """
+    rng = np.random.default_rng(seed)
+    ordered = rows.sort("ts")
+    entry_us, end_us = _us(entry_instants(instrument, timeframe)(ordered)), _us(ordered["known_at"])
+    picked = _disjoint(_us(ordered["ts"]), end_us, rng)
+    stamps = _us(path["ts"])
+    kept = np.zeros(stamps.size + 1, dtype=np.int64)
+    np.add.at(kept, np.searchsorted(stamps, entry_us[picked]), 1)
+    np.add.at(kept, np.searchsorted(stamps, end_us[picked]), -1)
+    altered = np.cumsum(kept[:-1]) == 0
+    expected = ordered[picked]
+    found = compute(_replaced(path, altered, rng)) if altered.any() else ordered
+    found = found.join(expected.select(LABELS.key), on=LABELS.key, how="semi")
+    texts = differences(expected, found, LABELS.key)
+    violations = tuple(f"other bars outside [t_c, T): {text}" for text in texts)
+    return Certificate(not violations, tuple(entry_us[picked].tolist()), len(picked), violations)
+
+
+def entry_instants(
+    instrument: Instrument, timeframe: Timeframe
+) -> Callable[[pl.DataFrame], pl.Series]:
+    """Return the function that gives t_c of label rows: the scheduled end of the entry candle."""
+    calendar = calendar_for(instrument)
+
+    def known_at(rows: pl.DataFrame) -> pl.Series:
+        return pl.Series(calendar.bar_ends(timeframe, _us(rows["ts"]))).cast(INSTANT)
+
+    return known_at
+
+
+def label_claims(instrument: Instrument, timeframe: Timeframe) -> tuple[Claim, Claim]:
+    """Return what a labels partition claims: outcomes by T, entry price and barriers by t_c."""
+    return Claim(), Claim(entry_instants(instrument, timeframe), ENTRY_COLUMNS)
+
+
+def _us(instants: pl.Series) -> Instants:
+    return instants.cast(INSTANT).to_physical().to_numpy()
+
+
+def _text(instant_us: int) -> str:
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (epoch + dt.timedelta(microseconds=instant_us)).isoformat().replace("+00:00", "Z")
+
+
+def _bar_ends(raw: pl.DataFrame, instrument: Instrument | None) -> Instants:
+    stamps = _us(raw["ts"])
+    if instrument is not None:
+        return _session_ends(stamps, calendar_for(instrument), instrument.base_timeframe)
+    step = int(np.diff(stamps).min()) if stamps.size > 1 else 0
+    return stamps + step
+
+
+def _session_ends(stamps: Instants, calendar: SessionCalendar, base: Timeframe) -> Instants:
+    # bars outside the session feed nothing; theirs is the nominal end
+    ends = stamps + base.microseconds
+    inside = calendar.in_session(stamps)
+    ends[inside] = calendar.bar_ends(base, stamps[inside])
+    return ends
+
+
+def _claimed(rows: pl.DataFrame, claim: Claim, key: Sequence[str]) -> tuple[pl.DataFrame, Instants]:
+    """Return the claim's columns, and when each row of them is known."""
+    known = rows[claim.known_at] if isinstance(claim.known_at, str) else claim.known_at(rows)
+    if claim.columns is not None:
+        rows = rows.select(*dict.fromkeys([*key, *claim.columns]))
+    return rows, _us(known)
+
+
+def _span(
+    stamps: Instants, known: Instants, bounds_us: tuple[int, int], watermark_us: int
+) -> tuple[int, int]:
+    """Return the first and last cut with a row known before it and a base bar to replace after."""
+    if not stamps.size:
+        return 0, -1
+    first, last = max(bounds_us[0], int(stamps[0])), bounds_us[1]
+    if known.size:
+        first, last = max(first, int(known[0])), max(last, int(known[-1]))
+    return first, min(last, int(stamps[-1]), watermark_us)
+
+
+def _kinds(raw: pl.DataFrame, ends: Instants, known: Instants) -> tuple[Instants, ...]:
+    """Return the instants at which a leak shows that other instants would hide.
+
+    The very instant at which a row is known (an off-by-one looks one bar too far); before a hole in
+    the bars; and the first row after a bar that lacks its volume (a backward fill reaches over it).
+    """
+    stamps = _us(raw["ts"])
+    before_hole = ends[:-1][stamps[1:] > ends[:-1]]
+    lacking = ends[raw["volume"].is_null().to_numpy()] if "volume" in raw.columns else ends[:0]
+    after = np.unique(np.searchsorted(known, lacking))
+    return known, before_hole, known[after[after < known.size]]
+
+
+def _choose(
+    rng: np.random.Generator, cuts: int, span: tuple[int, int], kinds: Sequence[Instants]
+) -> tuple[int, ...]:
+    """Draw the cuts: any microsecond of the span and each kind that there is, in turn."""
+    first, last = span
+    if first > last:
+        return ()
+    inside = [k[(k >= first) & (k <= last)] for k in kinds]
+    pools = [None, *(k for k in inside if k.size)]
+    turn = int(rng.integers(len(pools)))
+    chosen = set[int]()
+    for i in range(cuts):
+        pool = pools[(turn + i) % len(pools)]
+        drawn = rng.integers(first, last + 1) if pool is None else rng.choice(pool)
+        chosen.add(int(drawn))
+    return tuple(sorted(chosen))
+
+
+def _experiments(
+    chain: Chain, raw: pl.DataFrame, keep: int, instants: tuple[int, int], rng: np.random.Generator
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    cut, watermark_us = instants
+    yield "truncated", chain(raw.head(keep), cut)
+    yield "replaced", chain(_replaced(raw, np.arange(raw.height) >= keep, rng), watermark_us)
+
+
+def _replaced(bars: pl.DataFrame, where: Mask, rng: np.random.Generator) -> pl.DataFrame:
+    """Return ``bars`` with other plausible prices and volumes ``where``, at the same stamps.
+
+    The bars there change places, and their prices follow a random walk of the series' own step that
+    starts with a jump. All four prices of a bar are scaled by one factor, which keeps their order.
+    """
+    index = np.flatnonzero(where)
+    source = np.arange(bars.height)
+    source[index] = rng.permutation(index)
+    opens = bars["open"].to_numpy()
+    closes = bars["close"].to_numpy()
+    step = max(float(np.median(np.abs(np.diff(np.log(closes))))), 1e-6) if closes.size > 1 else 1e-6
+    jump = rng.choice((-1.0, 1.0)) * rng.uniform(3.0, 10.0) * step
+    walk = np.clip(jump + np.cumsum(rng.normal(0.0, step, index.size)), -1.0, 1.0)
+    scale = np.ones(bars.height)
+    scale[index] = opens[index] / opens[source[index]] * np.exp(walk)
+    columns = {name: bars[name].gather(source) * pl.Series(scale) for name in PRICES}
+    if "volume" in bars.columns:
+        busier = np.ones(bars.height)
+        busier[index] = np.exp(rng.normal(0.0, 1.0, index.size))
+        columns["volume"] = bars["volume"].gather(source) * pl.Series(busier)
+    return bars.with_columns(**columns)
+
+
+def _disjoint(open_us: Instants, end_us: Instants, rng: np.random.Generator) -> list[int]:
+    """Return rows whose intervals [entry candle's open, horizon's end) do not overlap."""
+    picked = list[int]()
+    row = int(rng.integers(min(open_us.size, MAX_ENTRIES))) if open_us.size else 0
+    while row < open_us.size and len(picked) < MAX_ENTRIES:
+        picked.append(row)
+        row = int(np.searchsorted(open_us, end_us[row])) + int(rng.integers(3))
+    return picked

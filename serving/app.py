@@ -1,0 +1,79 @@
+"""The REST app: routers, middleware and lifespan put together, everything handed in."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from fastapi import FastAPI
+
+from learning.bundle import Bundle
+from market.instruments import InstrumentBook
+from market.ports import Lake, ModelRegistry
+from market.settings import ServingSettings
+from serving import errors
+from serving.dependencies import Services
+from serving.metrics import Metrics
+from serving.middleware import RequestMiddleware
+from serving.models import BundleLoader, ModelStore, polling
+from serving.routers import health, labels, metrics, models, predict
+
+LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
+
+DESCRIPTION = (
+    "Labels, predictions and their provenance, served from what was materialised. "
+    "Every error has one shape; every answer names the versions it was made from."
+)
+
+
+def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
+    """Return the routes and their description, without anything behind them."""
+    app = FastAPI(
+        title="Wavehouse",
+        version=version("wavehouse"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect to another host's idea of us helps nobody
+    )
+    for router in (predict.router, labels.router, models.router, health.router, metrics.router):
+        app.include_router(router)
+    return app
+
+
+def create_app(
+    settings: ServingSettings,
+    *,
+    lake: Lake,
+    registry: ModelRegistry,
+    book: InstrumentBook | None = None,
+    load: BundleLoader = Bundle.load,
+) -> FastAPI:
+    """Build the app; nothing is opened, read or started before its lifespan."""
+    measures = Metrics()
+    store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
+    services = Services(
+        settings=settings,
+        lake=lake,
+        book=book,
+        models=store,
+        metrics=measures,
+        version=version("wavehouse"),
+        started_at=dt.datetime.now(dt.UTC),
+    )
+    app = bare_app(_lifespan(services))
+    errors.install(app)
+    app.add_middleware(RequestMiddleware, metrics=measures, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _lifespan(services: Services) -> LifespanOf:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        """Load the models by alias, follow the alias while the app runs, yield the typed state."""
+        await anyio.to_thread.run_sync(services.models.refresh)
+        with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
+            yield {"services": services}
+
+    return lifespan

@@ -1,0 +1,40 @@
+"""What a route is given: the app's parts as one typed value, built once, never a global."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from market.instruments import InstrumentBook
+from market.ports import Lake
+from market.settings import ServingSettings
+from serving.metrics import Metrics
+from serving.models import ModelStore
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of a running app."""
+
+    settings: ServingSettings
+    lake: Lake
+    book: InstrumentBook | None
+    models: ModelStore
+    metrics: Metrics
+    version: str
+    started_at: dt.datetime
+
+    def check_instrument(self, instrument_id: str) -> None:
+        """Raise ``UnknownInstrumentError`` if the book does not have it."""
+        if self.book is not None:
+            self.book[instrument_id]
+
+
+def services(request: Request) -> Services:
+    """Return what the lifespan built."""
+    found: Services = request.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]

@@ -1,0 +1,72 @@
+"""The entry point: settings in, real parts built, uvicorn started."""
+
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from market.instruments import load_instruments
+from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
+from serving.app import create_app
+
+
+def build(
+    serving: ServingSettings,
+    *,
+    home: HomeSettings,
+    storage: StorageSettings,
+    learning: LearningSettings,
+) -> FastAPI:
+    """Return the app over the Parquet lake and the model registry of these settings."""
+    from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
+
+    from storage.lake import ParquetLake  # noqa: PLC0415
+
+    lake = ParquetLake(
+        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
+    )
+    return create_app(
+        serving,
+        lake=lake,
+        registry=open_registry(learning.tracking_uri or tracking_uri(home.home)),
+        book=load_instruments(home.instruments),
+    )
+
+
+def tracking_uri(home: Path) -> str:
+    """Return where the registry lies unless a setting says otherwise."""
+    return f"sqlite:///{home.resolve() / 'mlruns' / 'mlflow.db'}"
+
+
+def app() -> FastAPI:
+    """Build the app from the environment: ``uvicorn --factory serving.main:app``."""
+    return build(
+        ServingSettings(),
+        home=HomeSettings(),
+        storage=StorageSettings(),
+        learning=LearningSettings(),
+    )
+
+
+def run(
+    serving: ServingSettings | None = None,
+    *,
+    home: HomeSettings | None = None,
+    storage: StorageSettings | None = None,
+    learning: LearningSettings | None = None,
+) -> None:
+    """Serve until interrupted; a setting that is not given comes from the environment."""
+    settings = serving or ServingSettings()
+    built = build(
+        settings,
+        home=home or HomeSettings(),
+        storage=storage or StorageSettings(),
+        learning=learning or LearningSettings(),
+    )
+    uvicorn.run(
+        built,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,  # counted and timed by our own middleware
+        server_header=False,
+    )

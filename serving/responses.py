@@ -1,0 +1,15 @@
+"""The refusals that every router declares, for the OpenAPI page."""
+
+from typing import Any, Final
+
+from serving.schemas import ErrorResponse
+
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorResponse, "description": "What was asked cannot be computed."},
+    404: {"model": ErrorResponse, "description": "Not known, or not materialised yet."},
+    409: {"model": ErrorResponse, "description": "Another run is writing it."},
+    413: {"model": ErrorResponse, "description": "The body is too large."},
+    422: {"model": ErrorResponse, "description": "The request does not parse."},
+    500: {"model": ErrorResponse, "description": "Our fault; the log has it under the trace id."},
+    503: {"model": ErrorResponse, "description": "A part that is needed is not there."},
+}

@@ -1,0 +1,33 @@
+"""The command line: one module a command in ``wavehouse.commands``, put together here.
+
+Imports stay light: ``wavehouse --help`` must not wait for Dagster, MLflow or numba.
+"""
+
+import typer
+
+from wavehouse.commands import compute, demo, dev, doctor, instruments, materialize, serve
+
+app = typer.Typer(
+    name="wavehouse",
+    help="Market candles in, predictions that can be checked out.\n\n"
+    "Start with `wavehouse demo`, then `wavehouse doctor`. Data lies in data/ and mlruns/ below "
+    "WAVEHOUSE_HOME (the current folder unless set).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=True,
+)
+app.command("demo")(demo.demo)
+app.command("materialize")(materialize.materialize)
+app.command("backfill")(materialize.backfill)
+app.command("train")(materialize.train)
+app.command("serve")(serve.serve)
+app.command("dev")(dev.dev)
+app.command("doctor")(doctor.doctor)
+app.add_typer(compute.app, name="compute")
+app.add_typer(instruments.app, name="instruments")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

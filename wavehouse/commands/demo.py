@@ -1,0 +1,124 @@
+"""``demo``: the whole line on the sample instrument, from bars to a served prediction."""
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from wavehouse.errors import said_plainly
+from wavehouse.processes import Children, Command, script
+
+if TYPE_CHECKING:
+    from wavehouse.updating import Summary
+
+INSTRUMENT, TIMEFRAME = "EURUSD", "H4"
+START_S = 60.0
+
+
+def demo() -> None:
+    """Materialise every asset of the sample, train, promote, serve, and ask the API.
+
+    Ten months of real EURUSD hours. A second run finds everything materialised.
+    """
+    with said_plainly():
+        started = time.monotonic()
+        console = Console()
+        console.print(
+            f"[bold]Wavehouse[/bold]: candles → levels → labels and features → models → API, "
+            f"for {INSTRUMENT}\n"
+        )
+        port = _free_port()
+        with Children({"WAVEHOUSE_PROCESS": "demo"}) as children:
+            children.start(Command("warm", [script("python"), "-m", "wavehouse.warming"], ""))
+            summary = _update(console)
+            console.print(summary.as_text())
+            url = f"http://127.0.0.1:{port}"
+            children.start(Command("api", [script("wavehouse"), "serve", "--port", str(port)], url))
+            _ask(console, url)
+        console.print(f"\nDone in {time.monotonic() - started:.0f} s. What to open next:")
+        console.print("  [bold]make dev[/bold]          Dagster http://127.0.0.1:3000, MLflow :5000, API :8000/docs")
+        console.print("  [bold]wavehouse doctor[/bold]  what is installed, reachable, stale")
+        console.print("  docs/line.ipynb    the line in pictures")
+
+
+def _update(console: Console) -> "Summary":
+    from wavehouse.progress import watched_line  # noqa: PLC0415 - Polars and numba
+    from wavehouse.updating import Request, update  # noqa: PLC0415
+
+    with watched_line(console) as watch:
+        return update(watch.line, Request(instrument=INSTRUMENT), watch)
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _ask(console: Console, url: str) -> None:
+    import httpx2  # noqa: PLC0415 - needed from here on only
+
+    from market.errors import ProviderUnavailableError  # noqa: PLC0415
+
+    with httpx2.Client(base_url=url, timeout=10.0) as client:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                if client.get("/health").status_code == httpx2.codes.OK:
+                    break
+            except httpx2.TransportError:
+                pass
+            if time.monotonic() > deadline:
+                raise ProviderUnavailableError(f"api: expected healthy within {START_S:.0f} s at {url}")
+            time.sleep(0.1)
+        labels = client.get(
+            "/v1/labels",
+            params={
+                "instrument_id": INSTRUMENT, "granularity": TIMEFRAME, "start_date": "2018-02-01",
+                "end_date": "2018-02-28", "sort": "ts_desc", "per_page": 12,
+            },
+        ).raise_for_status()  # fmt: skip
+        prediction = client.post(
+            "/predict", json={"instrument": INSTRUMENT, "timeframe": TIMEFRAME}
+        ).raise_for_status()
+    _print_labels(console, labels.json())
+    _print_prediction(console, prediction.json())
+
+
+def _print_labels(console: Console, page: dict[str, Any]) -> None:
+    table = RichTable(
+        "bar opens (UTC)", "status", "label", "hit", "lower", "upper", "forward return",
+        title=f"GET /v1/labels: the newest {TIMEFRAME} labels of {INSTRUMENT}",
+    )  # fmt: skip
+    for row in page["data"]:
+        labels = row["labels"]
+        barrier = labels["enhanced_triple_barrier"]
+        forward = labels["forward_return"]
+        table.add_row(
+            row["ts"][:16].replace("T", " "), row["status"], _text(barrier["label"], "+d"),
+            barrier["barrier_hit"] or "·", _text(barrier["lower_barrier"], ".5f"),
+            _text(barrier["upper_barrier"], ".5f"), _text(forward, "+.4%"),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
+    table = RichTable(show_header=False, title="POST /predict: the newest bar")
+    table.add_row("bar", f"{answer['instrument']} {answer['timeframe']}, known at {answer['known_at']}")
+    for name, p in answer["probabilities"].items():
+        mark = " ←" if name == answer["prediction"] else ""
+        table.add_row(name, f"{p:6.1%} {'█' * round(p * 30)}{mark}")
+    table.add_row("90 % set", ", ".join(answer["prediction_set"]) or "empty")
+    table.add_row(
+        "model",
+        f"{answer['model']} version {answer['version']} ({answer['kind']}, alias {answer['alias']})",
+    )
+    table.add_row("features", f"{answer['feature_data']['path']} @ {answer['feature_data']['version'][:12]}")
+    table.add_row("prediction id", answer["prediction_id"])
+    console.print(table)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "·" if value is None else format(value, form)

@@ -1,0 +1,27 @@
+"""Options that several commands share, with the words of their help."""
+
+from typing import Annotated
+
+import typer
+
+Instrument = Annotated[
+    str | None,
+    typer.Option("--instrument", "-i", help="Id in instruments.toml; every instrument if left out."),
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="YYYY-MM", help="First month; the series' first if left out."),
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="YYYY-MM", help="Last month; the series' newest if left out."),
+]
+Timeframes = Annotated[
+    list[str] | None,
+    typer.Option("--timeframe", "-t", help="M1 M5 M15 M30 H1 H4 D W; may be given again. Default: all."),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Compute again what is fresh (an unchanged result writes nothing)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]

@@ -1,0 +1,69 @@
+"""Progress that a person can follow: one bar an asset, moved by each published partition."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from assets.line import Line
+from assets.stage import Stage
+from market.ports import PartitionKey
+from orchestration.line import build_line
+
+
+@dataclass(slots=True)
+class Watch:
+    """A line whose published partitions move bars."""
+
+    progress: Progress
+    line: Line
+    tasks: dict[tuple[str, str], TaskID] = field(default_factory=dict)
+
+    def expect(self, stages: Sequence[Stage], partitions: int) -> None:
+        """Add a bar for each stage that a run is about to look at."""
+        for stage in stages:
+            name = "/".join(stage.asset_path)
+            task = self.progress.add_task(name, total=partitions, start=False)
+            self.tasks[_slot(stage)] = task
+
+    def published(self, key: PartitionKey) -> None:
+        """Move the bar of the partition's asset."""
+        task = self.tasks.get((key.table, key.timeframe)) or self.tasks.get((key.table, ""))
+        if task is not None:
+            self.progress.start_task(task)
+            self.progress.advance(task)
+
+
+def _slot(stage: Stage) -> tuple[str, str]:
+    return (stage.table.name, stage.timeframe.value if stage.timeframe else "")
+
+
+@contextmanager
+def watched_line(console: Console) -> Iterator[Watch]:
+    """Yield a watch over the line of the settings."""
+    progress = Progress(
+        SpinnerColumn(finished_text="[green]✓[/green]"),
+        TextColumn("{task.description:<24}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    watches: list[Watch] = []
+
+    def on_published(key: PartitionKey) -> None:
+        watches[0].published(key)
+
+    watches.append(Watch(progress, build_line(on_published=on_published)))
+    with progress:
+        yield watches[0]

@@ -1,0 +1,159 @@
+"""Brings a request's partitions up to date: plan from the lake, then as few Dagster runs as it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from assets.freshness import MONTHS_READ_AHEAD, Plan, available_months, plan
+from assets.line import Line
+from assets.stage import Stage
+from market.errors import InputError
+from market.months import shift_month
+from market.settings import HomeSettings
+from market.timeframes import Timeframe
+from orchestration.graph import data_stages, learning_stages
+
+if TYPE_CHECKING:
+    from orchestration.runs import Runner
+    from wavehouse.progress import Watch
+
+LEFT_OF = {
+    "raw_candles": ("raw_candles",),
+    "candles": ("raw_candles", "candles"),
+    "levels": ("raw_candles", "candles", "levels"),
+    "labels": ("raw_candles", "candles", "levels", "labels"),
+    "features": ("raw_candles", "candles", "levels", "features"),
+    "models": ("raw_candles", "candles", "levels", "labels", "features"),
+}
+MIN_TRAINING_MONTHS = 5
+"""Months of labels before the first cutoff that is trained by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked: tables, an instrument, months, timeframes; empty means all."""
+
+    targets: tuple[str, ...] = ()
+    instrument: str | None = None
+    first: str | None = None
+    last: str | None = None
+    timeframes: tuple[str, ...] = ()
+    is_forced: bool = False
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an update looked at and made."""
+
+    looked_at: int = 0
+    out_of_date: int = 0
+    runs: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        return {
+            "partitions": self.looked_at,
+            "out_of_date": self.out_of_date,
+            "runs": self.runs,
+        }
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        if not self.out_of_date:
+            return f"[green]Everything is fresh:[/green] {self.looked_at} partitions."
+        return f"{self.out_of_date} of {self.looked_at} partitions were out of date; made in {len(self.runs)} runs."
+
+
+class Update:
+    """One update: the runner is built on the first run, so a fresh lake never waits for Dagster."""
+
+    def __init__(self, line: Line, request: Request, watch: "Watch") -> None:
+        self.line, self.request, self.watch = line, request, watch
+        self.summary = Summary()
+        self._runner: Runner | None = None
+
+    def data(self) -> None:
+        """Bring the data stages of every instrument asked up to date."""
+        ids = [self.request.instrument] if self.request.instrument else [i.id for i in self.line.book]
+        for instrument in ids:
+            self._instrument(instrument)
+
+    def models(self, first: str, last: str) -> None:
+        """Bring the learning stages of these cutoffs up to date."""
+        stages = [s for s in learning_stages() if self._is_wanted(s)]
+        months = _months(first, last)
+        found = self._plan(stages, "pooled", months)
+        if not found.is_empty:
+            self.watch.expect(found.stages, len(found.months))
+            run = self.runner.run_cutoffs(
+                found.stages, found.months, stale_only=not self.request.is_forced
+            )
+            self.summary.runs.append(run.run_id)
+
+    @property
+    def runner(self) -> "Runner":
+        """Dagster, imported when the first run needs it."""
+        if self._runner is None:
+            from orchestration.runs import Runner  # noqa: PLC0415 - 2 s of imports
+
+            self._runner = Runner(self.line, HomeSettings().dagster_home)
+        return self._runner
+
+    def _instrument(self, instrument: str) -> None:
+        months = available_months(self.line, instrument)
+        first, last = self.request.first or months[0], self.request.last or months[-1]
+        if not any(first <= m <= last for m in months):
+            raise InputError(
+                f"{instrument}: expected months from {months[0]} to {months[-1]}, was {first} to {last}"
+            )
+        targets = self.request.targets or ("labels", "features")
+        wanted = {left for t in targets for left in LEFT_OF[t.split("/")[0]]}
+        stages = [s for s in data_stages() if s.group in wanted and self._is_wanted(s)]
+        self._run(instrument, stages, [m for m in months if m <= shift_month(last, MONTHS_READ_AHEAD)])
+
+    def _run(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
+        found = self._plan(stages, instrument, months)
+        if found.is_empty:
+            return
+        self.watch.expect(found.stages, len(found.months))
+        run = self.runner.run_months(
+            found.stages, instrument, found.months, stale_only=not self.request.is_forced
+        )
+        self.summary.runs.append(run.run_id)
+
+    def _plan(self, stages: Sequence[Stage], instrument: str, months: Sequence[str]) -> Plan:
+        found = plan(self.line, stages, instrument, months)
+        self.summary.looked_at += found.total
+        if self.request.is_forced:
+            found = Plan(found.stages, tuple(months), found.total, found.total)
+        self.summary.out_of_date += found.stale
+        return found
+
+    def _is_wanted(self, stage: Stage) -> bool:
+        asked = self.request.timeframes
+        return not asked or stage.timeframe is None or stage.timeframe in asked
+
+
+def update(line: Line, request: Request, watch: "Watch") -> Summary:
+    """Bring the request up to date: data first, then models where they are asked."""
+    for name in request.timeframes:
+        Timeframe.parse(name)
+    work = Update(line, request, watch)
+    work.data()
+    if not request.targets or "models" in request.targets:
+        first, last = cutoffs(line, request)
+        work.models(first, last)
+    return work.summary
+
+
+def cutoffs(line: Line, request: Request) -> tuple[str, str]:
+    """Return the cutoffs asked; by default all that have enough labels before and bars at them."""
+    spans = [available_months(line, instrument.id) for instrument in line.book]
+    start, end = min(s[0] for s in spans), max(s[-1] for s in spans)
+    return request.first or shift_month(start, MIN_TRAINING_MONTHS), request.last or end
+
+
+def _months(first: str, last: str) -> list[str]:
+    from market.months import month_range  # noqa: PLC0415
+
+    return list(month_range(first, last))
