@@ -25,7 +25,7 @@ STALE_ONLY = "wavehouse/stale_only"
 OWNERS = ["team:research"]
 POOL = "lake"
 
-type Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
 def data_asset(

@@ -11,14 +11,8 @@ from assets.stage import Outcome
 from market.months import month_bounds
 from market.ports import PartitionKey, PartitionRef
 from market.tables import LABELS, TABLES
+from market.timeframes import Timeframe
 from pipeline import causality
-
-ENTRY_COLUMNS = (
-    "entry_price", "atr", "upper_barrier", "lower_barrier", "is_upper_adjusted",
-    "is_lower_adjusted", "nearest_support", "nearest_resistance", "support_level_id",
-    "resistance_level_id",
-)  # fmt: skip
-
 
 def seed_of(key: PartitionKey) -> int:
     """Return the partition's own seed: random instants that a re-run draws again."""
@@ -40,6 +34,7 @@ def of_rows(
         key=TABLES[key.table].key,
         start_us=start_us,
         end_us=end_us,
+        instrument=line.book[key.instrument],
     )
     return _outcome(certificate)
 
@@ -57,11 +52,15 @@ def of_labels(  # noqa: PLR0913 - two experiments, each with what it alters
     """Do the same for labels, for what is known at their entry, and for the path before it."""
     start_us, end_us = month_bounds(key.month)
     raw, watermark_us = line.lake.read(raw_refs), reading.watermark(line, raw_refs)
+    instrument, timeframe = line.book[key.instrument], Timeframe(key.timeframe)
     matured = causality.certify(
-        chain, rows, raw=raw, watermark_us=watermark_us, seed=seed_of(key),
-        key=LABELS.key, start_us=start_us, end_us=end_us, entry_columns=ENTRY_COLUMNS,
+        chain, rows, raw=raw, watermark_us=watermark_us, seed=seed_of(key), key=LABELS.key,
+        start_us=start_us, end_us=end_us, instrument=instrument,
+        claims=causality.label_claims(instrument, timeframe),
     )  # fmt: skip
-    entries = causality.certify_entry(replay, rows, path=path, seed=seed_of(key), key=LABELS.key)
+    entries = causality.certify_entry(
+        replay, rows, path=path, instrument=instrument, timeframe=timeframe, seed=seed_of(key)
+    )
     return _outcome(matured, entries)
 
 

@@ -8,6 +8,7 @@ from assets.stage import Inputs, Result, Stage
 from market.months import month_bounds
 from market.ports import PartitionKey
 from market.tables import FEATURES
+from market.timeframes import Timeframe
 from pipeline import features, levels
 
 
@@ -43,16 +44,15 @@ class Features(Stage):
         ref = inputs.states.get(self.table.name)
         state = line.lake.state(ref) if ref else dict(features.initial())
         bounds = month_bounds(key.month)
-        calendar = reading.calendar_of(line, key)
+        instrument, timeframe = line.book[key.instrument], Timeframe(key.timeframe)
 
         def extend(candles: pl.DataFrame) -> features.Extended:
             context = levels.extend(
                 level_state, candles, instrument=key.instrument, timeframe=key.timeframe
             ).context
             return features.extend(
-                state, candles, context, instrument=key.instrument, timeframe=key.timeframe,
-                calendar=calendar,
-            )  # fmt: skip
+                state, candles, context, instrument=instrument, timeframe=timeframe
+            )
 
         def chain(raw: pl.DataFrame, watermark_us: int) -> pl.DataFrame:
             built = reading.build_candles(line, key, raw, watermark_us).rows

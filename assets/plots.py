@@ -14,7 +14,7 @@ WIDTH, HEIGHT, MARGIN = 640, 240, 28
 UP, DOWN, FLAT, INK, GRID = "#2a9d6f", "#c8503c", "#8a8f98", "#30343b", "#e4e6ea"
 MAX_BARS = 240  # the newest; more would be thinner than a pixel
 
-type Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 
 def candles(rows: pl.DataFrame, *, title: str) -> bytes:

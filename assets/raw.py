@@ -29,13 +29,15 @@ class RawCandles(Stage):
         return Inputs()
 
     def is_fresh(self, line: Line, key: PartitionKey) -> bool:
-        """A month is done once the source's watermark has passed its end."""
+        """A month is done once the source has spoken until its end, or has no more to say."""
         ref = line.lake.find(key)
-        return (
-            ref is not None
-            and ref.code_version == self.code_version
-            and int(ref.attributes["watermark_us"]) >= month_bounds(key.month)[1]
-        )
+        if ref is None or ref.code_version != self.code_version:
+            return False
+        spoken_us, end_us = int(ref.attributes["watermark_us"]), month_bounds(key.month)[1]
+        if spoken_us >= end_us:
+            return True
+        instrument = line.book[key.instrument]
+        return spoken_us >= line.provider_for(instrument).span(instrument)[1]
 
     def compute(self, line: Line, key: PartitionKey, inputs: Inputs) -> Result:
         """Fetch the month, whole or not at all."""

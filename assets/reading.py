@@ -18,7 +18,7 @@ from market.timeframes import Timeframe
 from pipeline import candles, levels
 from pipeline.states import watermark_of
 
-type StateArrays = dict[str, npt.NDArray[np.generic]]
+StateArrays = dict[str, npt.NDArray[np.generic]]
 
 
 def raw_key(line: Line, key: PartitionKey) -> PartitionKey:

@@ -3,11 +3,12 @@
 Belongs here: arithmetic on the machine's arrays. Keep out: checks, copies and meaning for callers
 (``levels`` has the rules in words). One file, because Numba's cache does not see a change in a
 helper that lives in another; float64 throughout and few arrays, because each array that a compiled
-function takes costs compile time (a named tuple of ten took 8 s and ran ten times slower).
+function takes costs compile time (a named tuple of ten took 8 s, and ran four times slower).
 
-Three arrays go round: ``m`` the memory of one candle, shape (22,); ``slots`` the levels, shape
-(11, slots), in the order of birth, which is that of level ids; ``log`` the events, shape (room, 8).
-Bars are counted from the batch's first. Instants are exact in float64 until the year 2255.
+Three arrays go round: ``m``, the memory of one candle, shape (MEMORY,); ``slots``, the levels,
+shape (max_active + 1, SLOT), in the order of birth, which is that of level ids; ``log``, the
+events, shape (room, LOGGED). Bars are counted from the batch's first. Instants are exact in float64
+until the year 2255.
 """
 
 import math
@@ -23,25 +24,23 @@ GONE: Final = 0.0  # the status of a slot that is free, or about to be closed up
 ACTIVE: Final = 1.0
 BROKEN: Final = 2.0
 
-# events that have a mirror: the code is of the first named in ``levels.EVENTS``, its mirror's is + 1
+# codes of events: of the first of a pair in ``levels.EVENTS``; its mirror's is one more
 NEW, FLIP, TOUCH, BREAK, DEACTIVATE = 0, 2, 4, 6, 8
 
-# memory: what is carried (the candle before, the ATR and the sum that seeds it, bars seen up to
-# period + 1, slots in use), the candle at hand, the log's length, the rules
+# memory: what a state carries (the candle before, the ATR and the sum that seeds it, bars seen up
+# to period + 1, slots in use), the rules, the candle at hand, the log's length, and the first bar
+# at which a level can be due for expiry
 BEFORE_OPEN, BEFORE_HIGH, BEFORE_LOW, BEFORE, ATR, SEED, SEEN, USED, CARRIED = range(9)
-OPEN, HIGH, LOW, CLOSE, CURSOR = range(8, 13)
-RULES: Final = 13
-PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(13, 18)
-EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP, MEMORY = range(18, 23)
-DUE=22
+PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(8, 13)
+EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP = range(13, 17)
+OPEN, HIGH, LOW, CLOSE, CURSOR, DUE, MEMORY = range(17, 24)
 
-# slots
-PRICE, REBOUNDS, KIND, STATUS, BORN_TS, BORN, TOUCHED, CONTACT, BROKE, TOUCHES, WHO, ACTION = range(12)
-KEPT: Final = 10  # rows of a slot that a state keeps: all but what the candle at hand asks of it
+# slots: what a state carries of a level, and two columns to list the levels that act in a candle
+PRICE, REBOUNDS, KIND, STATUS, BORN_TS, BORN, TOUCHED, CONTACT, BROKE, TOUCHES, KEPT = range(11)
+WHO, ACTION, SLOT = range(10, 13)
 
-# columns of the log, and of the context: ATR, then five for the resistance and five for the support
-N_LOGGED: Final = 8
-N_CONTEXT: Final = 11
+LOGGED: Final = 8  # columns of the log
+CONTEXT: Final = 11  # columns of the context: ATR, five of the resistance, five of the support
 
 _BREAKS, _FLIPS, _TOUCHES = 1.0, 2.0, 3.0  # slots[ACTION]
 
@@ -65,9 +64,11 @@ def run(
         _average_range(m)
         if m[ATR] > 0.0:
             _act(m, slots, log, t)
-            _expire(m, slots, log, t)
+            if t >= m[DUE]:
+                _expire(m, slots, log, t)
             _create(m, slots, log, t, ts[t])
-            _evict(m, slots, log, t)
+            if m[USED] > m[MAX_ACTIVE]:
+                _evict(m, slots, log, t)
         context[t, 0] = m[ATR]
         _nearest(m, slots, t, context)
         for column in range(4):
@@ -92,10 +93,9 @@ def _average_range(m: Series) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _is_below(slots: Matrix, j: int, price: float) -> bool:
-    """Say on which side of level j a price lies; an equal one lies on the level's own side."""
-    level = slots[j, PRICE]
-    return price < level or (price == level and slots[j, KIND] == RESISTANCE)
+def _is_below(price: float, level: float, kind: float) -> bool:
+    """Say on which side of a level a price lies; an equal one lies on the level's own side."""
+    return price < level or (price == level and kind == RESISTANCE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -139,6 +139,7 @@ def _act(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
             elif action == _FLIPS:
                 slots[j, KIND], slots[j, STATUS] = -slots[j, KIND], ACTIVE
                 slots[j, TOUCHED], slots[j, CONTACT], slots[j, BROKE] = t, t, 0.0
+                m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
                 _log(m, slots, log, t, j, FLIP + (slots[j, KIND] == RESISTANCE))
             else:
                 _contact(m, slots, log, t, j)
@@ -153,14 +154,14 @@ def _contact(m: Series, slots: Matrix, log: Matrix, t: int, j: int) -> None:
         slots[j, TOUCHED] = t
         slots[j, TOUCHES] += 1.0
         slots[j, REBOUNDS] += abs(m[CLOSE] - slots[j, PRICE]) / m[ATR]
-        _log(m, slots, log, t, j, TOUCH + (not _is_below(slots, j, m[BEFORE])))
+        _log(
+            m, slots, log, t, j, TOUCH + (not _is_below(m[BEFORE], slots[j, PRICE], slots[j, KIND]))
+        )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Drop broken levels that were not retested in time, and those long untouched."""
-    if t < m[DUE]:
-        return
     m[DUE], used, is_any = math.inf, m[USED], False
     for j in range(int(used)):
         if slots[j, STATUS] == BROKEN:
@@ -168,7 +169,14 @@ def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
         else:
             due = slots[j, TOUCHED] + m[EXPIRY_BARS]
         if t >= due:
-            _log(m, slots, log, t, j, DEACTIVATE + _is_below(slots, j, m[CLOSE]))
+            _log(
+                m,
+                slots,
+                log,
+                t,
+                j,
+                DEACTIVATE + _is_below(m[CLOSE], slots[j, PRICE], slots[j, KIND]),
+            )
             slots[j, STATUS], is_any = GONE, True
         else:
             m[DUE] = min(m[DUE], due)
@@ -206,14 +214,21 @@ def _create(m: Series, slots: Matrix, log: Matrix, t: int, ts: float) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _evict(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Drop the weakest level where there are too many, the oldest of equals."""
-    if m[USED] <= m[MAX_ACTIVE]:
-        return
     weakest, least = 0, math.inf
     for j in range(int(m[USED])):
-        strength = _strength(m, slots, t, j)
+        strength = _strength(
+            slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]
+        )
         if strength < least:
             weakest, least = j, strength
-    _log(m, slots, log, t, weakest, DEACTIVATE + _is_below(slots, weakest, m[CLOSE]))
+    _log(
+        m,
+        slots,
+        log,
+        t,
+        weakest,
+        DEACTIVATE + _is_below(m[CLOSE], slots[weakest, PRICE], slots[weakest, KIND]),
+    )
     slots[weakest, STATUS] = GONE
     _close_up(m, slots)
 
@@ -235,10 +250,8 @@ def _close_up(m: Series, slots: Matrix) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _strength(m: Series, slots: Matrix, t: int, j: int) -> float:
-    touches = slots[j, TOUCHES]
-    evidence = 0.5 * touches + slots[j, REBOUNDS] / (touches + 1.0)
-    halvings = (t - slots[j, TOUCHED]) / m[HALF_LIFE]
+def _strength(touches: float, rebounds: float, halvings: float) -> float:
+    evidence = 0.5 * touches + rebounds / (touches + 1.0)
     return 10.0 * (1.0 - math.exp(-evidence)) * math.exp(-halvings * math.log(2.0))
 
 
@@ -252,11 +265,14 @@ def _log(m: Series, slots: Matrix, log: Matrix, t: int, j: int, code: int) -> No
         beyond = price - m[LOW]
     else:
         beyond = (m[CLOSE] - price) * kind
-    row = log[int(m[CURSOR])]
+    k = int(m[CURSOR])
     m[CURSOR] += 1.0
-    row[0], row[1], row[2], row[3], row[4] = t, code, slots[j, BORN_TS], kind, price
-    row[5] = math.nan if code < FLIP else max(beyond, 0.0) / m[ATR]
-    row[6], row[7] = (m[CLOSE] - price) / m[ATR], _strength(m, slots, t, j)
+    log[k, 0], log[k, 1], log[k, 2], log[k, 3], log[k, 4] = t, code, slots[j, BORN_TS], kind, price
+    log[k, 5] = math.nan if code < FLIP else max(beyond, 0.0) / m[ATR]
+    log[k, 6], log[k, 7] = (
+        (m[CLOSE] - price) / m[ATR],
+        _strength(slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -276,7 +292,12 @@ def _nearest(m: Series, slots: Matrix, t: int, context: Matrix) -> None:
         if j < 0:
             context[t, column : column + 5] = math.nan
         else:
-            context[t, column], context[t, column + 1] = slots[j, PRICE], _strength(m, slots, t, j)
+            context[t, column], context[t, column + 1] = (
+                slots[j, PRICE],
+                _strength(
+                    slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]
+                ),
+            )
             context[t, column + 2] = slots[j, TOUCHES]
             context[t, column + 3] = t - slots[j, BORN]
             context[t, column + 4] = slots[j, BORN_TS]

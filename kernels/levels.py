@@ -9,22 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Instants, Series, instants, series
-from kernels.level_machine import (
-    ATR,
-    BORN,
-    BROKE,
-    BROKEN,
-    CONTACT,
-    STATUS,
-    TOUCHED,
-    USED,
-    Floats,
-    Integers,
-    Machine,
-    Rules,
-    run,
-)
+from kernels import level_machine as lm
+from kernels.gate import Instants, Matrix, Series, instants, series
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -41,6 +27,20 @@ EVENTS: Final = (
     "DEACTIVATE_DOWN",
 )
 """Events by code; the steps of one candle are in no such order."""
+
+
+class Rules(NamedTuple):
+    """Every number the machine obeys; distances in ATR, or shares of the level's price."""
+
+    atr_period: int = 14
+    is_price_unit: bool = False
+    touch: float = 0.1
+    break_: float = 0.2
+    flip_bars: int = 20
+    expiry_bars: int = 200
+    max_active: int = 64
+    half_life_bars: float = 200.0
+    episode_gap: int = 2
 
 
 _DEFAULT: Final = Rules()
@@ -69,6 +69,16 @@ class Events(NamedTuple):
     strength: Series
 
 
+class Levels(NamedTuple):
+    """The levels that stand, active or broken and awaiting a flip, by birth; shape (levels,)."""
+
+    born_us: Instants
+    kind: Instants
+    is_broken: npt.NDArray[np.bool_]
+    price: Series
+    touches: Instants
+
+
 class Run(NamedTuple):
     """What a batch of candles gives: context as of each close, events, and the state after."""
 
@@ -80,22 +90,31 @@ class Run(NamedTuple):
 
 
 def initial(rules: Rules = _DEFAULT) -> State:
-    """Return the state before the first candle: no levels, no ATR."""
-    for name, least in (("atr_period", 1), ("max_active", 1), ("flip_bars", 0), ("expiry_bars", 1)):
-        if getattr(rules, name) < least:
-            raise ValueError(f"{name}: expected >= {least}, was {getattr(rules, name)}")
-    if not (0.0 <= rules.touch <= rules.break_):
+    """Return the state before the first candle: no levels, no ATR.
+
+    Raises
+    ------
+    ValueError
+        If a rule is out of range.
+
+    Examples
+    --------
+    >>> initial()["slots"].shape
+    (65, 10)
+    """
+    least = {"atr_period": 1, "max_active": 1, "flip_bars": 0, "expiry_bars": 1, "episode_gap": 0}
+    for name, bound in least.items():
+        if getattr(rules, name) < bound:
+            raise ValueError(f"{name}: expected >= {bound}, was {getattr(rules, name)}")
+    if not 0.0 <= rules.touch <= rules.break_:
         raise ValueError(f"touch: expected 0 <= touch <= break_, was {rules.touch}, {rules.break_}")
     if not rules.half_life_bars > 0.0:
         raise ValueError(f"half_life_bars: expected > 0, was {rules.half_life_bars}")
-    recent = np.zeros(6, dtype=np.float64)
-    recent[ATR] = np.nan
-    slots = rules.max_active + 1
+    memory = np.zeros(lm.CARRIED, dtype=np.float64)
+    memory[lm.ATR] = np.nan
     return {
-        "recent": recent,
-        "counts": np.zeros(2, dtype=np.int64),
-        "prices": np.zeros((2, slots), dtype=np.float64),
-        "marks": np.zeros((8, slots), dtype=np.int64),
+        "memory": memory,
+        "slots": np.zeros((rules.max_active + 1, lm.KEPT), dtype=np.float64),
     }
 
 
@@ -178,81 +197,73 @@ def extend(
     for name, column in (("open", opens), ("high", highs), ("low", lows), ("close", closes)):
         if column.shape != ts.shape:
             raise ValueError(f"{name}: expected shape {ts.shape} as ts_us, was {column.shape}")
-    slots = rules.max_active + 1
-    if state["prices"].shape != (2, slots):
-        raise ValueError(f"state: expected {slots} slots, was {state['prices'].shape[1]}")
-    machine = _machine(state, rules, ts.size)
-    context = np.empty((5, ts.size)), np.empty((6, ts.size), dtype=np.int64)
-    events = _events(machine, (opens, highs, lows, closes), ts, context)
-    numbers, marks = context
+    shape = (rules.max_active + 1, lm.KEPT)
+    if state["memory"].shape != (lm.CARRIED,) or state["slots"].shape != shape:
+        raise ValueError(f"state: expected slots of shape {shape}, was {state['slots'].shape}")
+    memory, slots = _loaded(state, rules)
+    context = np.empty((ts.size, lm.CONTEXT), dtype=np.float64)
+    bars_ts = (opens, highs, lows, closes, series(ts, "ts_us"))
+    log = _run(memory, slots, bars_ts, context)
+    columns = np.ascontiguousarray(context.T)
     return Run(
-        atr=numbers[0],
-        resistance=Nearest(numbers[1], numbers[2], marks[0], marks[1], marks[2]),
-        support=Nearest(numbers[3], numbers[4], marks[3], marks[4], marks[5]),
-        events=events,
-        state=_state(machine, ts.size),
+        atr=columns[0],
+        resistance=_nearest(columns[1:6]),
+        support=_nearest(columns[6:11]),
+        events=Events(*log[:, :4].astype(np.int64).T, *log[:, 4:].T),
+        state=_saved(memory, slots, ts.size),
     )
 
 
-def _machine(state: State, rules: Rules, n: int) -> Machine:
-    slots = rules.max_active + 1
-    room = 2 * n + 4 * slots
-    return Machine(
-        candle=np.zeros(4, dtype=np.float64),
-        recent=np.array(state["recent"], dtype=np.float64),
-        rules=_typed(rules),
-        prices=np.array(state["prices"], dtype=np.float64),
-        marks=np.array(state["marks"], dtype=np.int64),
-        counts=np.array(state["counts"], dtype=np.int64),
-        actions=np.zeros(slots, dtype=np.int64),
-        log_marks=np.empty((4, room), dtype=np.int64),
-        log_numbers=np.empty((4, room), dtype=np.float64),
-        cursor=np.zeros(1, dtype=np.int64),
+def table(state: State) -> Levels:
+    """Return the levels that a state holds, by birth."""
+    slots = state["slots"][: int(state["memory"][lm.USED])]
+    return Levels(
+        born_us=slots[:, lm.BORN_TS].astype(np.int64),
+        kind=slots[:, lm.KIND].astype(np.int64),
+        is_broken=slots[:, lm.STATUS] == lm.BROKEN,
+        price=slots[:, lm.PRICE].astype(np.float64),
+        touches=slots[:, lm.TOUCHES].astype(np.int64),
     )
 
 
-def _events(
-    machine: Machine,
-    bars: tuple[Series, Series, Series, Series],
-    ts: Instants,
-    context: tuple[Floats, Integers],
-) -> Events:
+def _loaded(state: State, rules: Rules) -> tuple[Series, Matrix]:
+    """Return working copies of what the state carries, with the rules beside it."""
+    memory = np.zeros(lm.MEMORY, dtype=np.float64)
+    memory[: lm.CARRIED] = state["memory"]
+    memory[lm.CARRIED : lm.CARRIED + len(rules)] = rules
+    memory[lm.DUE] = -np.inf  # look at every level once
+    slots = np.zeros((rules.max_active + 1, lm.SLOT), dtype=np.float64)
+    slots[:, : lm.KEPT] = state["slots"]
+    return memory, slots
+
+
+def _run(
+    memory: Series,
+    slots: Matrix,
+    bars: tuple[Series, Series, Series, Series, Series],
+    context: Matrix,
+) -> Matrix:
     """Run the machine over all bars; where its log fills up, empty it and go on."""
-    log: list[tuple[Integers, Floats]] = []
-    done = -1
-    while done < ts.size:
-        done = run(machine, bars, ts, max(done, 0), context)
-        used = machine.cursor[0]
-        log.append((machine.log_marks[:, :used].copy(), machine.log_numbers[:, :used].copy()))
-        machine.cursor[0] = 0
-    marks = np.concatenate([part[0] for part in log], axis=1)
-    numbers = np.concatenate([part[1] for part in log], axis=1)
-    return Events(*marks, *numbers)
+    n, parts, done = len(context), [], 0
+    log = np.empty((2 * n + 4 * len(slots), lm.LOGGED), dtype=np.float64)
+    while True:
+        done = lm.run(memory, slots, log, bars, done, context)
+        parts.append(log[: int(memory[lm.CURSOR])].copy())
+        memory[lm.CURSOR] = 0.0
+        if done == n:
+            return np.concatenate(parts)
 
 
-def _state(machine: Machine, n: int) -> State:
-    """Return the state with bars counted back from the next one."""
-    marks, used = machine.marks, int(machine.counts[USED])
-    marks[[BORN, TOUCHED, CONTACT], :used] -= n
-    marks[BROKE, marks[STATUS] == BROKEN] -= n
-    return {
-        "recent": machine.recent,
-        "counts": machine.counts,
-        "prices": machine.prices,
-        "marks": marks,
-    }
+def _saved(memory: Series, slots: Matrix, n: int) -> State:
+    """Return what a state carries, with bars counted back from the next one."""
+    used = slice(int(memory[lm.USED]))
+    slots[used, [lm.BORN]] -= n
+    slots[used, [lm.TOUCHED]] -= n
+    slots[used, [lm.CONTACT]] -= n
+    slots[slots[:, lm.STATUS] == lm.BROKEN, lm.BROKE] -= n
+    return {"memory": memory[: lm.CARRIED].copy(), "slots": slots[:, : lm.KEPT].copy()}
 
 
-def _typed(rules: Rules) -> Rules:
-    """Return the rules with exact types, so that ``touch=1`` compiles nothing anew."""
-    return Rules(
-        int(rules.atr_period),
-        bool(rules.is_price_unit),
-        float(rules.touch),
-        float(rules.break_),
-        int(rules.flip_bars),
-        int(rules.expiry_bars),
-        int(rules.max_active),
-        float(rules.half_life_bars),
-        int(rules.episode_gap),
-    )
+def _nearest(columns: Matrix) -> Nearest:
+    counts = np.where(np.isnan(columns[2:]), -1.0, columns[2:]).astype(np.int64)
+    return Nearest(columns[0], columns[1], counts[0], counts[1], counts[2])

@@ -31,12 +31,8 @@ from kernels.gate import Series
 from kernels.momentum import (
     cci,
     cci_state,
-    log_return,
-    log_return_state,
     macd,
     macd_state,
-    roc,
-    roc_state,
     rsi,
     rsi_state,
     stochastic,
@@ -44,6 +40,7 @@ from kernels.momentum import (
     williams_r,
     williams_r_state,
 )
+from kernels.returns import log_return, log_return_state, roc, roc_state
 from kernels.trend import adx, adx_state, aroon, aroon_state
 from kernels.volatility import atr, atr_state, bollinger, bollinger_state
 from kernels.volume import (

@@ -90,7 +90,7 @@ def resample(bars: Bars, grids: Sequence[Bounds]) -> list[Resampled]:
     """
     base = _gated(bars)
     level = base
-    edges = np.arange(base.ts.size + 1, dtype=np.int64)
+    edges = instants(np.arange(base.ts.size + 1, dtype=np.int64), "edges")
     results = []
     for number, grid in enumerate(grids):
         opens = instants(grid.open_us, f"grids[{number}].open_us")
@@ -103,7 +103,7 @@ def resample(bars: Bars, grids: Sequence[Bounds]) -> list[Resampled]:
                 f"ts: expected ascending instants inside the intervals of grids[{number}], "
                 f"was {level.ts[fault]} at {fault}"
             )
-        edges.flags.writeable = False  # as the first level's: one specialisation
+        edges = instants(edges, "edges")  # read-only as the first level's: one specialisation
         first = edges[:-1]
         close = base.close[edges[1:] - 1]
         level = _gated(Bars(opens[slot], base.open[first], high, low, close, volume))

@@ -70,7 +70,7 @@ def atr(
     Examples
     --------
     >>> atr([2.0, 3.0, 5.0], [1.0, 2.0, 4.0], [1.5, 2.5, 4.5], period=2)
-    array([nan, nan, 2. ])
+    array([nan, nan,  2.])
     """
     own = carried(state, atr_state(period))
 

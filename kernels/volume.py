@@ -12,6 +12,10 @@ from kernels.recurrences import session_average
 from kernels.states import at_least, carried, columns, over_finite, ratio
 from kernels.windows import lagged, total
 
+# of the value: twice what adding three prices and dividing can round off. Decimal prices tie:
+# 1.11809 + 1.1173 + 1.11783 and 1.11832 + 1.11715 + 1.11775 differ by an ulp, for one price.
+_ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+
 
 def mfi_state(period: int = 14) -> Series:
     """Return the state of ``mfi`` before the first bar."""
@@ -29,8 +33,9 @@ def mfi(
 ) -> Series:
     """Return the money flow index: the share of money that flowed on rising typical prices.
 
-    Money flow is the typical price (high + low + close) / 3 times volume. Causal; summed afresh at
-    every bar. 50 where none flowed either way (TA-Lib: 0).
+    Money flow is the typical price (high + low + close) / 3 times volume. Typical prices that
+    differ by rounding alone are equal, and money flows neither way. Causal; summed afresh at every
+    bar. 50 where none flowed (TA-Lib: 0).
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def mfi(
 
     References
     ----------
-    TA-Lib ``MFI``.
+    TA-Lib ``MFI`` (whose tolerance is 1e-14 in price units).
 
     Examples
     --------
@@ -64,7 +69,8 @@ def mfi(
     state = carried(state, mfi_state(period))
     highs, lows, closes, volumes = columns(high=high, low=low, close=close, volume=volume)
     typical = (highs + lows + closes) / 3.0
-    flow = _signed(typical * volumes, typical, lagged(typical, state[:1]))
+    before = lagged(typical, state[:1])
+    flow = _signed(typical * volumes, typical, before, tolerance=_ROUNDING)
     rising = total(np.maximum(flow, 0.0), period, state[1:period])
     falling = total(np.maximum(-flow, 0.0), period, state[period:])
     return 100.0 * ratio(rising, rising + falling, otherwise=0.5)
@@ -281,7 +287,12 @@ def vwap(
     return over_finite(of_finite, *given)[0]
 
 
-def _signed(amount: Series, value: Series, before: Series) -> Series:
-    """Return ``amount`` with the sign of the change; NaN where either value is."""
-    sign = (value > before).astype(np.float64) - (value < before).astype(np.float64)
-    return np.where(np.isnan(value) | np.isnan(before), np.nan, sign * amount)
+def _signed(amount: Series, value: Series, before: Series, *, tolerance: float = 0.0) -> Series:
+    """Return ``amount`` with the sign of the change; NaN where either value is.
+
+    A change within ``tolerance`` of the value before counts as none.
+    """
+    change = value - before
+    least = tolerance * np.abs(before)
+    sign = (change > least).astype(np.float64) - (change < -least).astype(np.float64)
+    return np.where(np.isnan(change), np.nan, sign * amount)

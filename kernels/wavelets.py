@@ -73,8 +73,8 @@ def haar(x: npt.ArrayLike, levels: int = 4, *, state: Series | None = None) -> H
     References
     ----------
     D. B. Percival, A. T. Walden, Wavelet Methods for Time Series Analysis (2000), chapter 5.
-    PyWavelets ``swt(x, "haar", norm=True)`` holds the same details, shifted ``2**(j - 1)`` bars
-    into the future and wrapped around the end.
+    PyWavelets ``swt(x, "haar", norm=True)`` holds the same details with the other sign, those of
+    ``2**j - 1`` bars later, and wraps around the end.
 
     Examples
     --------
@@ -193,8 +193,8 @@ def _added(rows: Matrix) -> Series:
 
 
 def _entropy(shares: Matrix) -> Series:
-    terms = np.stack([-p * logarithm(np.where(p > 0.0, p, 1.0)) for p in shares])
-    return _added(terms) / math.log(shares.shape[0])
+    terms = np.stack([p * logarithm(np.where(p > 0.0, p, 1.0)) for p in shares])
+    return (0.0 - _added(terms)) / math.log(shares.shape[0])
 
 
 def _slope(y: Series, window: int) -> Series:

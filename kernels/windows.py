@@ -66,7 +66,7 @@ def lowest(padded: Series, period: int) -> tuple[Series, Series]:
 
 
 def logarithm(x: Series) -> Series:
-    """Return the natural logarithm: NaN below 0, minus infinity at 0.
+    """Return the natural logarithm, NaN where there is none (at 0 and below).
 
     Compiled, one value at a time: NumPy's own takes another path by processor and length, and the
     last bit with it.
@@ -136,5 +136,5 @@ def _highest(padded: Series, period: int) -> tuple[Series, Series]:
 def _logarithm(x: Series) -> Series:
     out = np.empty(x.size)
     for i in range(x.size):
-        out[i] = np.log(x[i])
+        out[i] = np.log(x[i]) if x[i] > 0.0 else np.nan
     return out

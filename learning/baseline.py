@@ -43,9 +43,7 @@ class FirstPassageModel:
         """Version of the code and its configuration."""
         return code_version(KIND, VERSION, self)
 
-    def fit(
-        self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet
-    ) -> Bundle:
+    def fit(self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet) -> Bundle:
         """Fit the volatility on ``train``, the scaling and the sets on the later blocks.
 
         The blocks are disjoint, in time order and purged (``splitter.blocks``). Deterministic.
@@ -116,5 +114,3 @@ def class_prior(train: TrainingSet) -> tuple[float, ...]:
     """Return weighted class shares with one row added to each class: none is ever 0."""
     share = (one_hot(train.y) * train.weight[:, np.newaxis]).sum(axis=0) + 1.0
     return tuple(float(v) for v in share / share.sum())
-
-

@@ -75,9 +75,7 @@ def fit_vector_scaling(
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     if not np.isfinite(found.x).all():
         raise ValueError(f"calibration: expected a finite optimum, was {found.message}")
-    return VectorScaling(
-        tuple(float(v) for v in found.x[:k]), tuple(float(v) for v in found.x[k:])
-    )
+    return VectorScaling(tuple(float(v) for v in found.x[:k]), tuple(float(v) for v in found.x[k:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,7 @@ class Model(Protocol):
         """Version of the code and its configuration."""
         ...
 
-    def fit(
-        self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet
-    ) -> Bundle:
+    def fit(self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet) -> Bundle:
         """Fit on ``train``, calibrate on ``calibration``, size the sets on ``conformal``."""
         ...
 
@@ -41,9 +39,7 @@ def model_of(kind: str) -> Model:
     try:
         return MODELS[kind]
     except KeyError as e:
-        raise ModelNotFoundError(
-            f"kind: expected one of {', '.join(MODELS)}, was {kind!r}"
-        ) from e
+        raise ModelNotFoundError(f"kind: expected one of {', '.join(MODELS)}, was {kind!r}") from e
 
 
 def train(

@@ -49,4 +49,5 @@ def average_uniqueness(
         concurrency = np.cumsum(change)[:-1]
         share = np.concatenate(([0.0], np.cumsum(1.0 / concurrency)))
         weight[rows] = (share[end] - share[first]) / (end - first)
-    return weight / weight.mean()
+    out: npt.NDArray[np.float64] = weight / weight.mean()
+    return out

@@ -67,9 +67,7 @@ class XGBoostModel:
         """Version of the code and its configuration."""
         return code_version(KIND, VERSION, self)
 
-    def fit(
-        self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet
-    ) -> Bundle:
+    def fit(self, train: TrainingSet, calibration: TrainingSet, conformal: TrainingSet) -> Bundle:
         """Choose the rounds on a purged tail of ``train``, boost on all of it, then calibrate.
 
         The blocks are disjoint, in time order and purged (``splitter.blocks``). Deterministic:

@@ -5,6 +5,7 @@ takes a second, so it is paid by the first caller who asks for a session, and by
 """
 
 import functools
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from market.errors import InputError
 FIRST_YEAR = 1960  # five-day weeks and whole-day records from here on
 LAST_YEAR = 2049  # a fixed end: the library's default one moves with the clock
 
-_NS_PER_US = 1000
 _US_PER_DAY = 86_400_000_000
 
 Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -36,9 +36,14 @@ def sessions(first_day: int, last_day: int) -> Columns:
 def _exchange() -> Columns:
     from exchange_calendars import get_calendar  # noqa: PLC0415 - a second, and pandas
 
-    calendar = get_calendar("XNYS", start=f"{FIRST_YEAR}-01-01", end=f"{LAST_YEAR}-12-31")
-    opens = np.asarray(calendar.opens_nanos, dtype=np.int64) // _NS_PER_US
-    closes = np.asarray(calendar.closes_nanos, dtype=np.int64) // _NS_PER_US
+    with warnings.catch_warnings():
+        # 4.13 reads its times in a way that pandas 3.1 deprecates; its results are right
+        warnings.simplefilter("ignore", DeprecationWarning)
+        calendar = get_calendar("XNYS", start=f"{FIRST_YEAR}-01-01", end=f"{LAST_YEAR}-12-31")
+    opens, closes = (
+        times.dt.tz_convert(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+        for times in (calendar.opens, calendar.closes)
+    )
     return opens // _US_PER_DAY, opens, closes  # a New York session never crosses midnight UTC
 
 

@@ -268,4 +268,61 @@ FEATURES: Final = Table(
     required=("instrument", "timeframe", "ts", "known_at"),
 )
 
-TABLES: Final = {t.name: t for t in (RAW_CANDLES, CANDLES, LEVEL_EVENTS, LABELS, FEATURES)}
+TRAINING_SETS: Final = Table(
+    name="training_sets",
+    schema={
+        "instrument": pl.String(),
+        "timeframe": pl.String(),
+        "decided_at": INSTANT,  # t_c
+        "matured_at": INSTANT,
+        "label": pl.Int8(),
+        "weight": pl.Float64(),  # average uniqueness for this cutoff
+        **{feature.name: pl.Float64() for feature in FEATURE_LIST},
+    },
+    key=("instrument", "timeframe", "decided_at"),
+    required=("instrument", "timeframe", "decided_at", "matured_at", "label", "weight"),
+)
+
+MODELS: Final = Table(
+    name="models",
+    schema={
+        "model": pl.String(),  # registered name
+        "kind": pl.String(),
+        "timeframe": pl.String(),
+        "ts": INSTANT,  # the cutoff
+        "bundle": pl.String(),  # hash of the artefact
+        "rows_train": pl.UInt32(),
+        "rows_calibration": pl.UInt32(),
+        "rows_conformal": pl.UInt32(),
+    },
+    key=("model", "kind", "ts"),
+    required=("model", "kind", "timeframe", "ts", "bundle"),
+)
+
+EVALUATIONS: Final = Table(
+    name="evaluations",
+    schema={
+        "instrument": pl.String(),
+        "timeframe": pl.String(),
+        "ts": INSTANT,  # t_c
+        "kind": pl.String(),
+        "label": pl.Int8(),
+        "p_bearish": pl.Float64(),
+        "p_neutral": pl.Float64(),
+        "p_bullish": pl.Float64(),
+        "is_in_set": pl.Boolean(),
+        "log_loss": pl.Float64(),
+    },
+    key=("kind", "instrument", "timeframe", "ts"),
+    required=(
+        "kind", "instrument", "timeframe", "ts", "label", "p_bearish", "p_neutral", "p_bullish",
+        "is_in_set", "log_loss",
+    ),
+)  # fmt: skip
+
+TABLES: Final = {
+    table.name: table
+    for table in (
+        RAW_CANDLES, CANDLES, LEVEL_EVENTS, LABELS, FEATURES, TRAINING_SETS, MODELS, EVALUATIONS,
+    )
+}  # fmt: skip

@@ -1,5 +1,7 @@
 """Jobs: the selections that a person runs by name."""
 
+from typing import Any
+
 import dagster as dg
 
 INGEST_GROUPS = ("raw_candles", "candles")
@@ -7,7 +9,7 @@ DATA_GROUPS = (*INGEST_GROUPS, "levels", "labels", "features")
 LEARNING_GROUPS = ("training_sets", "models", "evaluation")
 
 
-def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> list[Any]:  # their type has no public name
     """Return ``ingest``, ``backfill`` and ``train``."""
     return [
         dg.define_asset_job(

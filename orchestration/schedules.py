@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -9,9 +10,7 @@ from assets.line import Line
 from orchestration.partitions import CUTOFFS, partition_key
 
 
-def build_schedules(
-    jobs: Sequence[dg.UnresolvedAssetJobDefinition],
-) -> list[dg.ScheduleDefinition]:
+def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
     """Return the schedules of ``backfill`` (hourly, running month) and ``train`` (monthly)."""
     by_name = {job.name: job for job in jobs}
 

@@ -32,6 +32,9 @@ KnownAt = str | Callable[[pl.DataFrame], pl.Series]
 
 PRICES = ("open", "high", "low", "close")
 MAX_ENTRIES = 64  # labels that one altered path can tell about
+WHOLE_ROWS = 4096  # more instants than these: the cut falls in the first quarter of them, because
+SHARE = 4  # a certificate may cost 30 % of the partition, and one near the end costs 200 %
+FUTURE_BARS = 4096  # that are replaced; after them the source falls silent
 ENTRY_COLUMNS = (
     "instrument", "timeframe", "ts", "label_version", "horizon_bars", "entry_price", "atr",
     "upper_barrier", "lower_barrier", "is_upper_adjusted", "is_lower_adjusted",
@@ -120,7 +123,7 @@ def certify(  # noqa: PLR0913 - a certificate is about one chain and all that we
     rng = np.random.default_rng(seed)
     stamps, ends = _us(raw["ts"]), _bar_ends(raw, instrument)
     claimed = [_claimed(rows, claim, key) for claim in claims]
-    known = np.unique(np.concatenate([known_us for _, known_us in claimed]))
+    known = np.sort(np.concatenate([known_us for _, known_us in claimed]), kind="stable")
     span = _span(stamps, known, (start_us, end_us), watermark_us)
     chosen = _choose(rng, cuts, span, _kinds(raw, ends, known))
     compared, violations = 0, list[str]()
@@ -174,14 +177,14 @@ def certify_entry(
     ordered = rows.sort("ts")
     entry_us, end_us = _us(entry_instants(instrument, timeframe)(ordered)), _us(ordered["known_at"])
     picked = _disjoint(_us(ordered["ts"]), end_us, rng)
-    stamps = _us(path["ts"])
-    kept = np.zeros(stamps.size + 1, dtype=np.int64)
-    np.add.at(kept, np.searchsorted(stamps, entry_us[picked]), 1)
-    np.add.at(kept, np.searchsorted(stamps, end_us[picked]), -1)
-    altered = np.cumsum(kept[:-1]) == 0
+    if not picked or path.is_empty():
+        return Certificate(passed=True, cuts_us=(), rows_compared=0, violations=())
+    altered = _outside(_us(path["ts"]), entry_us[picked], end_us[picked])
+    # beyond every price of the path, so that an extreme or a touch tells of any bar that is read
+    swing = float(np.log(path["high"].to_numpy().max() / path["low"].to_numpy().min()))
     expected = ordered[picked]
-    found = compute(_replaced(path, altered, rng)) if altered.any() else ordered
-    found = found.join(expected.select(LABELS.key), on=LABELS.key, how="semi")
+    found = compute(_replaced(path, altered, rng, swing=swing))
+    found = found.join(expected, on=LABELS.key, how="semi")
     texts = differences(expected, found, LABELS.key)
     violations = tuple(f"other bars outside [t_c, T): {text}" for text in texts)
     return Certificate(not violations, tuple(entry_us[picked].tolist()), len(picked), violations)
@@ -245,7 +248,9 @@ def _span(
         return 0, -1
     first, last = max(bounds_us[0], int(stamps[0])), bounds_us[1]
     if known.size:
-        first, last = max(first, int(known[0])), max(last, int(known[-1]))
+        within = max(WHOLE_ROWS, known.size // SHARE)
+        last = int(known[within]) if known.size > within else max(last, int(known[-1]))
+        first = max(first, int(known[0]))
     return first, min(last, int(stamps[-1]), watermark_us)
 
 
@@ -253,12 +258,13 @@ def _kinds(raw: pl.DataFrame, ends: Instants, known: Instants) -> tuple[Instants
     """Return the instants at which a leak shows that other instants would hide.
 
     The very instant at which a row is known (an off-by-one looks one bar too far); before a hole in
-    the bars; and the first row after a bar that lacks its volume (a backward fill reaches over it).
+    the bars; and the first row after bars that lack their volume (a backward fill reaches over it).
     """
     stamps = _us(raw["ts"])
     before_hole = ends[:-1][stamps[1:] > ends[:-1]]
-    lacking = ends[raw["volume"].is_null().to_numpy()] if "volume" in raw.columns else ends[:0]
-    after = np.unique(np.searchsorted(known, lacking))
+    lacks = raw["volume"].is_null().to_numpy() if "volume" in raw.columns else stamps < 0
+    last_without = ends[:-1][lacks[:-1] & ~lacks[1:]]
+    after = np.searchsorted(known, last_without)
     return known, before_hole, known[after[after < known.size]]
 
 
@@ -285,14 +291,18 @@ def _experiments(
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     cut, watermark_us = instants
     yield "truncated", chain(raw.head(keep), cut)
-    yield "replaced", chain(_replaced(raw, np.arange(raw.height) >= keep, rng), watermark_us)
+    seen = raw.head(keep + FUTURE_BARS)
+    yield "replaced", chain(_replaced(seen, np.arange(seen.height) >= keep, rng), watermark_us)
 
 
-def _replaced(bars: pl.DataFrame, where: Mask, rng: np.random.Generator) -> pl.DataFrame:
+def _replaced(
+    bars: pl.DataFrame, where: Mask, rng: np.random.Generator, *, swing: float = 0.0
+) -> pl.DataFrame:
     """Return ``bars`` with other plausible prices and volumes ``where``, at the same stamps.
 
     The bars there change places, and their prices follow a random walk of the series' own step that
-    starts with a jump. All four prices of a bar are scaled by one factor, which keeps their order.
+    starts with a jump; ``swing`` (log) throws each bar up or down besides. All four prices of a bar
+    are scaled by one factor, which keeps their order.
     """
     index = np.flatnonzero(where)
     source = np.arange(bars.height)
@@ -302,6 +312,7 @@ def _replaced(bars: pl.DataFrame, where: Mask, rng: np.random.Generator) -> pl.D
     step = max(float(np.median(np.abs(np.diff(np.log(closes))))), 1e-6) if closes.size > 1 else 1e-6
     jump = rng.choice((-1.0, 1.0)) * rng.uniform(3.0, 10.0) * step
     walk = np.clip(jump + np.cumsum(rng.normal(0.0, step, index.size)), -1.0, 1.0)
+    walk += swing * rng.choice((-1.0, 1.0), index.size)
     scale = np.ones(bars.height)
     scale[index] = opens[index] / opens[source[index]] * np.exp(walk)
     columns = {name: bars[name].gather(source) * pl.Series(scale) for name in PRICES}
@@ -310,6 +321,15 @@ def _replaced(bars: pl.DataFrame, where: Mask, rng: np.random.Generator) -> pl.D
         busier[index] = np.exp(rng.normal(0.0, 1.0, index.size))
         columns["volume"] = bars["volume"].gather(source) * pl.Series(busier)
     return bars.with_columns(**columns)
+
+
+def _outside(stamps: Instants, start_us: Instants, end_us: Instants) -> Mask:
+    """Return which instants lie in none of the intervals [start, end)."""
+    depth = np.zeros(stamps.size + 1, dtype=np.int64)
+    np.add.at(depth, np.searchsorted(stamps, start_us), 1)
+    np.add.at(depth, np.searchsorted(stamps, end_us), -1)
+    outside: Mask = np.cumsum(depth[:-1]) == 0
+    return outside
 
 
 def _disjoint(open_us: Instants, end_us: Instants, rng: np.random.Generator) -> list[int]:

@@ -45,7 +45,6 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
 }
 
 HTTP_CODES: Final = {
-    400: "BAD_REQUEST",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
     413: "BODY_TOO_LARGE",
@@ -160,6 +159,14 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # the framework's word for bytes that its JSON parser gave up on: nothing of ours raises it
+        return error_response(
+            422,
+            code="INVALID_JSON",
+            message="body: expected JSON",
+            trace_id=trace_id_of(request),
+        )
     code = HTTP_CODES.get(error.status_code, HTTPStatus(error.status_code).name)
     return error_response(
         error.status_code,

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from market.errors import InputError, LearningError, ModelNotFoundError
+from market.errors import InputError, LearningError, ModelNotFoundError, StorageError
 from market.ports import ModelRegistry, ModelVersion
 from serving.errors import ModelNotReadyError
 from serving.metrics import Metrics
@@ -163,34 +163,40 @@ class ModelStore:
         served: dict[str, Served] = {}
         failures: dict[str, str] = {}
         for name in self._registry.names():
-            try:
-                version = self._registry.by_alias(name, self._alias)
-            except ModelNotFoundError:
-                continue  # registered, and nothing of it is meant to be served
             old = before.served.get(name)
-            if old is not None and _is_same(old.version, version):
-                served[name] = old if old.version == version else replace(old, version=version)
-                continue
             try:
-                served[name] = self._bring(version)
+                served[name] = self._replacement(name, old)
+            except StorageError:
+                raise  # the registry does not answer: nothing is known of any model
             except Exception as e:
                 # a version can be broken in any way; the one before it must stay
-                failures[name] = f"version {version.version} could not be loaded: {_reason(e)}"
-                if before.failures.get(name) != failures[name]:
-                    log.exception("model %s: %s", name, failures[name])
                 if old is not None:
                     served[name] = old
+                elif isinstance(e, ModelNotFoundError):
+                    continue  # registered, and nothing of it is meant to be served
+                failures[name] = _reason(e)
+                if before.failures.get(name) != failures[name]:
+                    log.exception("model %s: expected what %s names", name, self._alias)
         return Snapshot(MappingProxyType(served), MappingProxyType(failures), None, _now())
 
-    def _bring(self, version: ModelVersion) -> Served:
-        bundle = self._load(Path(version.artifact_path))
-        _try_out(bundle)
+    def _replacement(self, name: str, old: Served | None) -> Served:
+        """Return what the alias names now, loaded; ``old`` itself where that is what it names."""
+        version = self._registry.by_alias(name, self._alias)
+        if old is not None and _is_same(old.version, version):
+            return old if old.version == version else replace(old, version=version)
+        try:
+            bundle = self._load(Path(version.artifact_path))
+            _try_out(bundle)
+        except Exception as e:  # whatever is wrong with it, the reason must name the version
+            raise ModelNotReadyError(
+                f"version {version.version}: expected a bundle that answers, was {_reason(e)}"
+            ) from e
         return Served(version, self._alias, bundle, _now())
 
     def _report(self, before: Snapshot, after: Snapshot) -> None:
         for name in before.served.keys() - after.served.keys():
             self._metrics.loaded_version.remove(name, self._alias)
-            log.warning("model %s: alias %s is gone, no longer served", name, self._alias)
+            log.warning("model %s: no longer registered, no longer served", name)
         for name, served in after.served.items():
             old = before.served.get(name)
             if old is not None and _is_same(old.version, served.version):

@@ -7,7 +7,7 @@ Keep out: what the files hold.
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,8 @@ def make_folder(folder: Path, *, fsync: bool) -> None:
         with suppress(FileExistsError):  # another series' writer came first
             new.mkdir()
         if fsync:
-            fsync_folder(new.parent)
+            with folder_fsync(new.parent) as put_names_on_disk:
+                put_names_on_disk()
 
 
 def write_temp(path: Path, data: bytes, *, fsync: bool) -> Path:
@@ -86,11 +87,12 @@ def remove_temps(folder: Path) -> None:
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def fsync_folder(folder: Path) -> None:
-    """Put the names in ``folder`` on disk."""
+@contextmanager
+def folder_fsync(folder: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that puts the names in ``folder`` on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield lambda: os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -20,7 +20,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -43,6 +43,8 @@ ROW_GROUP_ROWS: Final = 4096  # last 500 rows of 44,640: 0.7 ms, one row group f
 COMPRESSION_LEVEL: Final = 3
 
 _LOCK: Final = ".lock"
+_RESOLVE_AGAIN: Final = 3  # times that retention may overtake one read of the newest rows
+_MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=^+-]*")
 
 
@@ -105,16 +107,13 @@ class ParquetLake:
             yield
             return
         name = f"{table}/{timeframe}/{instrument}"
-        with durable.storage_errors(name, folder):
-            durable.make_folder(folder, fsync=self._fsync)
-            lock = durable.exclusive(folder / _LOCK, name)
-            lock.__enter__()
-        mine.add(folder)
-        try:
+        with ExitStack() as held:
+            with durable.storage_errors(name, folder):
+                durable.make_folder(folder, fsync=self._fsync)
+                held.enter_context(durable.exclusive(folder / _LOCK, name))
+            mine.add(folder)
+            held.callback(mine.discard, folder)
             yield
-        finally:
-            mine.discard(folder)
-            lock.__exit__(None, None, None)
 
     def write(
         self,
@@ -227,6 +226,31 @@ class ParquetLake:
         """
         if rows < 1:
             raise InputError(f"rows: expected >= 1, was {rows}")
+        for _ in range(_RESOLVE_AGAIN):
+            refs = self._newest_refs(table, timeframe, instrument, rows=rows)
+            offset = max(0, sum(ref.rows for ref in refs) - rows)
+            try:
+                return self._read(refs, offset=offset)
+            except NotMaterializedError:  # retired since it was resolved
+                continue
+        return self._read(refs, offset=offset)
+
+    def verify(self, ref: PartitionRef) -> None:
+        """Read a version whole; raise ``CorruptPartitionError`` unless it hashes to its name."""
+        self.state(ref)
+        (path,) = self.files([ref])
+        rows = canonical.canonical_rows(self.read([ref]), ref.key.path)
+        was = canonical.rows_version(rows, ref.state_version)
+        if was != ref.version:
+            raise CorruptPartitionError(f"{path}: expected rows that hash to its name, was {was}")
+
+    def _series(self, table: str, timeframe: str, instrument: str) -> Path:
+        check_names(table, timeframe, instrument)
+        return self.root / table / timeframe / instrument
+
+    def _newest_refs(
+        self, table: str, timeframe: str, instrument: str, *, rows: int
+    ) -> list[PartitionRef]:
         refs: list[PartitionRef] = []
         found = 0
         for month in reversed(_folders(self._series(table, timeframe, instrument))):
@@ -241,27 +265,11 @@ class ParquetLake:
         if not refs:
             path = f"{table}/{timeframe}/{instrument}"
             raise NotMaterializedError(f"{path}: {_run(table, instrument, 'YYYY-MM')}")
-        return self._read(refs[::-1], offset=max(0, found - rows))
-
-    def verify(self, ref: PartitionRef) -> None:
-        """Read a version whole; raise ``CorruptPartitionError`` unless it hashes to its name."""
-        self.state(ref)
-        (path,) = self.files([ref])
-        rows = canonical.canonical_rows(self.read([ref]), ref.key.path)
-        was = canonical.rows_version(rows, ref.state_version)
-        if was != ref.version:
-            raise CorruptPartitionError(f"{path}: expected rows that hash to its name, was {was}")
-
-    def _series(self, table: str, timeframe: str, instrument: str) -> Path:
-        for name, part in (("table", table), ("timeframe", timeframe), ("instrument", instrument)):
-            if not _PART.fullmatch(part):  # also keeps a request's path inside the root
-                raise InputError(f"{name}: expected a name of letters and digits, was {part!r}")
-        return self.root / table / timeframe / instrument
+        return refs[::-1]
 
     def _folder(self, key: PartitionKey) -> Path:
-        if parse_month(key.month) != key.month:
-            raise InputError(f"month: expected YYYY-MM, was {key.month!r}")
-        return self._series(key.table, key.timeframe, key.instrument) / key.month
+        check_names(key.table, key.timeframe, key.instrument, key.month)
+        return self.root / key.path
 
     def _keep(self, folder: Path, content: canonical.Content) -> None:
         """Make the version's files be there; the rows last, so that they vouch for the state."""
@@ -331,11 +339,20 @@ class ParquetLake:
         )
 
 
+def check_names(table: str, timeframe: str, instrument: str, month: str = "2000-01") -> None:
+    """Raise ``InputError`` unless these name folders inside the root, whoever asked for them."""
+    for name, part in (("table", table), ("timeframe", timeframe), ("instrument", instrument)):
+        if not _PART.fullmatch(part):
+            raise InputError(f"{name}: expected a name of letters and digits, was {part!r}")
+    if parse_month(month) != month:
+        raise InputError(f"month: expected YYYY-MM, was {month!r}")
+
+
 def _folders(series: Path) -> list[str]:
-    """Return the names of a series' months, oldest first; {root} is never globbed."""
+    """Return the names of a series' months, oldest first."""
     try:
         with os.scandir(series) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _MONTH.fullmatch(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

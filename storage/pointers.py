@@ -9,7 +9,7 @@ readers leave it out and the next writer cuts it off. The journal alone holds a 
 
 import datetime as dt
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import orjson
 
 from market.errors import CorruptPartitionError, InputError
 from market.ports import PartitionKey, PartitionRef
-from storage.durable import fsync_folder, write_from, write_temp
+from storage.durable import folder_fsync, write_from, write_temp
 
 POINTER: Final = "current.json"
 JOURNAL: Final = "history.jsonl"
@@ -31,6 +31,7 @@ _POINTER_OPTIONS: Final = (
     | orjson.OPT_SERIALIZE_NUMPY
 )
 _LINE_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+_BLOCK_BYTES: Final = 16_384
 _WRITTEN_AT: Final = "written_at"
 
 Record = Mapping[str, Any]
@@ -91,72 +92,97 @@ def move_pointer(folder: Path, data: bytes | None, *, fsync: bool) -> None:
     Old or new, never between; if the disk fills up, pointer and journal stay as they were.
     """
     pointer, journal = folder / POINTER, folder / JOURNAL
-    moves = _moves(folder)
-    end = moves[-1].end if moves else 0
-    temp = write_temp(pointer, data, fsync=fsync) if data is not None else None
-    try:
-        write_from(journal, _line(data), at=end, fsync=fsync)
+    newest = next(_moves(folder), None)
+    end = newest.end if newest else 0
+    with folder_fsync(folder) as put_names_on_disk:
+        temp = write_temp(pointer, data, fsync=fsync) if data is not None else None
+        try:
+            write_from(journal, _line(data), at=end, fsync=fsync)
+            if fsync:
+                put_names_on_disk()  # the version's and the journal's, before the pointer says so
+            if temp is None:
+                pointer.unlink(missing_ok=True)
+            else:
+                temp.replace(pointer)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(journal, end)
+            if temp is not None:
+                temp.unlink(missing_ok=True)
+            raise
         if fsync:
-            fsync_folder(folder)  # versions and journal have their names before the pointer says so
-        if temp is None:
-            pointer.unlink(missing_ok=True)
-        else:
-            temp.replace(pointer)
-    except OSError:
-        with suppress(OSError):
-            os.truncate(journal, end)
-        if temp is not None:
-            temp.unlink(missing_ok=True)
-        raise
-    if fsync:
-        fsync_folder(folder)
+            put_names_on_disk()
 
 
 def history(key: PartitionKey, folder: Path) -> tuple[Move, ...]:
     """Return every version that the pointer has named, oldest first."""
     return tuple(
         Move(_ref(key, line.record), dt.datetime.fromisoformat(line.written_at))
-        for line in _moves(folder)
+        for line in reversed(list(_moves(folder)))
         if line.record is not None
     )
 
 
 def kept_versions(folder: Path, old: int) -> set[str]:
     """Return the version that the pointer names and the ``old`` that it named before that."""
-    named = [line.record["version"] for line in reversed(_moves(folder)) if line.record is not None]
-    return set(list(dict.fromkeys(named))[: old + 1])
+    kept: set[str] = set()
+    for line in _moves(folder):
+        if line.record is not None:
+            kept.add(line.record["version"])
+        if len(kept) > old:
+            break
+    return kept
 
 
-def _moves(folder: Path) -> list[_Line]:
-    """Return the journal's lines without the last one if the pointer has not followed it."""
+def _moves(folder: Path) -> Iterator[_Line]:
+    """Yield the journal's lines, newest first, without one that the pointer has not followed."""
     pointer = read_pointer(folder)  # first: a line is always written before its pointer
-    lines = _lines(folder / JOURNAL)
+    lines = _backwards(folder / JOURNAL)
+    newest, before = next(lines, None), next(lines, None)
+    if newest is None:
+        return
     try:
-        current: Record | None = None if pointer is None else orjson.loads(pointer)
-    except ValueError:
-        return lines  # a spoilt pointer says nothing against the journal
-    behind = [None, *(line.record for line in lines[:-1])]  # what the last line was to follow
-    if lines and lines[-1].record != current and behind[-1] == current:
-        lines.pop()
-    return lines
+        current: Record | None = None if pointer is None else dict(orjson.loads(pointer))
+        is_still_before = current == (before.record if before else None)
+        is_followed = current == newest.record or not is_still_before
+    except (ValueError, TypeError):
+        is_followed = True  # a spoilt pointer says nothing against the journal
+    if is_followed:
+        yield newest
+    if before is not None:
+        yield before
+    yield from lines
 
 
-def _lines(path: Path) -> list[_Line]:
+def _backwards(path: Path) -> Iterator[_Line]:
+    """Yield a journal's lines from its end: a writer needs two of them, however many there are."""
     try:
-        data = path.read_bytes()
+        journal = path.open("rb")
     except FileNotFoundError:
-        return []
-    lines: list[_Line] = []
-    end = 0
-    for text in data.splitlines(keepends=True):
-        end += len(text)
-        try:
-            record = orjson.loads(text)
-            written_at = str(record.pop(_WRITTEN_AT))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # torn by a kill: no move
-        lines.append(_Line(record or None, written_at, end))
-    return lines
+        return
+    with journal:
+        at, rest = journal.seek(0, os.SEEK_END), b""
+        while at:
+            size = min(_BLOCK_BYTES, at)
+            at = journal.seek(at - size)
+            rest = journal.read(size) + rest
+            end = at + len(rest)
+            texts = rest.splitlines(keepends=True)
+            rest = texts.pop(0) if at else b""  # may begin in the block before
+            for text in reversed(texts):
+                line = _parse(text, end)
+                if line is not None:
+                    yield line
+                end -= len(text)
+
+
+def _parse(text: bytes, end: int) -> _Line | None:
+    """Return what a line says, or ``None`` where a kill tore it."""
+    try:
+        record = orjson.loads(text)
+        return _Line(end=end, written_at=str(record.pop(_WRITTEN_AT)), record=record or None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _line(data: bytes | None) -> bytes:

@@ -25,7 +25,7 @@ LEFT_OF = {
     "features": ("raw_candles", "candles", "levels", "features"),
     "models": ("raw_candles", "candles", "levels", "labels", "features"),
 }
-MIN_TRAINING_MONTHS = 5
+MIN_TRAINING_MONTHS = 8
 """Months of labels before the first cutoff that is trained by default."""
 
 

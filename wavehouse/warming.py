@@ -8,7 +8,6 @@ import datetime as dt
 
 import polars as pl
 
-from market.calendars import calendar_for
 from market.instruments import Instrument
 from market.timeframes import MICROSECONDS_PER_HOUR, Timeframe
 from pipeline import candles, features, labels, levels
@@ -46,9 +45,8 @@ def warm() -> None:
         config=labels.LabelConfig(), watermark_us=watermark_us,
     )  # fmt: skip
     features.extend(
-        features.initial(), bars, done.context, instrument="WARM", timeframe=Timeframe.H1,
-        calendar=calendar_for(instrument),
-    )  # fmt: skip
+        features.initial(), bars, done.context, instrument=instrument, timeframe=Timeframe.H1
+    )
 
 
 if __name__ == "__main__":

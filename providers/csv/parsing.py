@@ -1,6 +1,5 @@
 """From a file's columns to bars: pure, and every refusal names the row."""
 
-from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -12,13 +11,10 @@ from providers.csv.options import Column, CsvOptions
 
 # tried in this order where the options give no format; the first that reads every row is taken
 _FORMATS: Final = (
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M:%S%z",
-    "%Y-%m-%dT%H:%M:%S%z",
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f%z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M",
     "%Y-%m-%d",
 )
@@ -90,25 +86,17 @@ def _instants(column: pl.Series, options: CsvOptions, locate: Locate) -> pl.Seri
 
 
 def _from_text(column: pl.Series, given: str | None, locate: Locate) -> pl.Series:
-    best: pl.Series | None = None
+    """Return stamps read by the given format, or by the first of the known ones that reads all."""
+    readings = []
     for text_format in (given,) if given else _FORMATS:
-        read = _reader(text_format)(column)
-        if not read.has_nulls():
-            return read
-        if best is None or read.null_count() < best.null_count():
-            best = read
-    if best is None:  # no format at all: cannot be, _FORMATS has some
-        return column
+        reading = column.str.to_datetime(text_format, time_unit="us", strict=False)
+        if not reading.has_nulls():
+            return reading
+        readings.append(reading)
+    nearest = min(readings, key=pl.Series.null_count)
     wanted = f"a time stamp of format {given!r}" if given else "a time stamp (set timestamp_format)"
-    _raise_at(best.is_null(), column, locate, wanted)
-    return best
-
-
-def _reader(text_format: str) -> Callable[[pl.Series], pl.Series]:
-    def read(column: pl.Series) -> pl.Series:
-        return column.str.to_datetime(text_format, time_unit="us", strict=False)
-
-    return read
+    _raise_at(nearest.is_null(), column, locate, wanted)
+    return nearest
 
 
 def _from_numbers(column: pl.Series, unit: str | None, locate: Locate) -> pl.Series:

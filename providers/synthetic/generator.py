@@ -2,14 +2,14 @@
 
 Random access. A month's bars depend on (seed, instrument, month) and on the month's place on a
 *backbone*: one log price for each month's start and one volatility regime for each day, drawn in
-order from 1970. Going to month k costs O(k) for the backbone (about 0.1 us a month, and it is
+order from 1970. Going to month k costs O(k) for the backbone (about 15 us a month, and it is
 kept), never the bars of the months before. Inside a month the path is a bridge from its own level
 to the next one's, so neighbours meet.
 
 What is in it: volatility regimes (calm, usual, turbulent; 20 days on average), clustering (the log
 volatility of hours is an AR(1) that runs across months), the day's seasonality, jumps over closed
-sessions, and missing bars, single and in holes. Within a bar, high and low are drawn from the exact
-law of the extremes of a Brownian path between open and close.
+sessions, and missing bars, single and in holes. Within a bar, high and low are each drawn from
+the exact law of that extreme of a Brownian path between open and close (but not jointly).
 
 Bars are functions of NumPy's generator streams: another major version of NumPy may move them.
 """

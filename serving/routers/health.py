@@ -12,8 +12,8 @@ from market.ports import PartitionKey
 from serving.dependencies import Services, ServicesDep
 from serving.features import TABLE
 from serving.instants import from_us
+from serving.operations import Check, Health, LoadedModel, Newest
 from serving.responses import ERRORS
-from serving.schemas import Check, Health, LoadedModel, Newest
 
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     500: ERRORS[500],

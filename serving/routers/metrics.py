@@ -10,14 +10,19 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from serving.dependencies import ServicesDep
+from serving.operations import MetricsReport
 from serving.responses import ERRORS
-from serving.schemas import MetricsReport
 
-router = APIRouter(tags=["metrics"], responses={500: ERRORS[500]})
+router = APIRouter(tags=["metrics"])
 
 _TEXT: Final[dict[str, Any]] = {"schema": {"type": "string"}}
 _TEXTS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}
+    200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}},
+    500: ERRORS[500],
+}
+_ERROR: Final[dict[str, Any]] = {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}
+_TEXT_ONLY: Final[dict[int | str, dict[str, Any]]] = {
+    500: {"description": ERRORS[500]["description"], "content": {"application/json": _ERROR}}
 }
 
 
@@ -37,7 +42,7 @@ def read_metrics(request: Request, services: ServicesDep) -> Response:
     return Response(encode(services.metrics.registry), media_type=content_type)
 
 
-@router.get("/prometheus", response_class=_Text)
+@router.get("/prometheus", response_class=_Text, responses=_TEXT_ONLY)
 def read_prometheus(services: ServicesDep) -> Response:
     """Return the metrics as Prometheus text, whatever ``Accept`` says."""
     text = generate_latest(services.metrics.registry)

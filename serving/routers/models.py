@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from serving.dependencies import ServicesDep
 from serving.instants import from_us
 from serving.models import Served
+from serving.operations import ModelInfo, ModelList
 from serving.responses import ERRORS
-from serving.schemas import ModelInfo, ModelList
 
 router = APIRouter(tags=["models"], responses={s: ERRORS[s] for s in (500, 503)})
 

@@ -2,16 +2,17 @@
 
 A new provider adds a subject here; the suite fails for a registered one that has none.
 
-P01 its name is the registry's                     P07 prices are finite and positive, none null
-P02 exactly the columns and types of a bar         P08 volume is null, or a number >= 0
-P03 a window is half-open                          P09 nothing comes from outside the span
-P04 neighbouring windows tile                      P10 every bar delivered has ended by the watermark
-P05 asking again gives the same                    P11 an empty window is empty, a backward one refused
-P06 bars come in order, each once                  P12 an option that is not known is named
+P01 its name is the registry's              P07 prices are finite and positive, none null
+P02 exactly the columns and types of a bar  P08 volume is null, or a number >= 0
+P03 a window is half-open                   P09 nothing comes from outside the span
+P04 neighbouring windows tile               P10 every bar has ended by the watermark
+P05 asking again gives the same             P11 an empty window is empty, a backward one refused
+P06 bars come in order, each once           P12 an option that is not known is named
 """
 
 import dataclasses
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Subject:
     instrument: Instrument
 
     def all(self) -> Bars:
+        """Return all that the provider's span promises."""
         return self.provider.fetch(self.instrument, *self.provider.span(self.instrument))
 
 
@@ -153,8 +155,7 @@ def test_p04_neighbouring_windows_tile(subject: Subject) -> None:
     start, end = subject.provider.span(subject.instrument)
     cuts = [start, start + (end - start) // 7, start + (end - start) // 2 + 1, end]
     parts = [
-        subject.provider.fetch(subject.instrument, a, b).frame
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        subject.provider.fetch(subject.instrument, a, b).frame for a, b in itertools.pairwise(cuts)
     ]
     assert pl.concat(parts).equals(subject.all().frame)
 
@@ -168,7 +169,7 @@ def test_p05_asking_again_gives_the_same(subject: Subject) -> None:
 def test_p06_bars_come_in_order_each_once(subject: Subject) -> None:
     stamps = _stamps(subject.all())
     assert len(stamps) > 10
-    assert all(a < b for a, b in zip(stamps, stamps[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(stamps))
 
 
 def test_p07_prices_are_finite_and_positive(subject: Subject) -> None:

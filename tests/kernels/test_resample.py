@@ -73,7 +73,8 @@ def test_a_finished_bar_never_sees_the_future(bars: Bars, step: int, data: st.Da
     cut = data.draw(st.integers(0, len(bars.ts)))
     bounds = every(step)
     whole = rows(resample.resample(bars, [bounds])[0])
-    part = rows(resample.resample(Bars(*(c[:cut] for c in bars)), [bounds])[0])
+    seen: Any = [column[:cut] for column in bars]
+    part = rows(resample.resample(Bars(*seen), [bounds])[0])
     now = bars.ts[cut] if cut < len(bars.ts) else 240 * SECOND
     finished = [row for row in part if row[0][0] + step * SECOND <= now]
     assert finished == whole[: len(finished)]
@@ -85,7 +86,7 @@ def test_jit_equals_plain_python(bars: Bars, step: int) -> None:
     ready = resample._gated(bars)
     edges = gate.instants(np.arange(ready.ts.size + 1), "edges")
     bounds = [gate.instants(column, "bounds") for column in every(step)]
-    arguments = (ready.ts, ready.high, ready.low, edges, ready.volume, *bounds)
+    arguments: Any = (ready.ts, ready.high, ready.low, edges, ready.volume, *bounds)
     compiled = resample._group(*arguments)
     plain = resample._group.py_func(*arguments)
     for one, other in zip(compiled, plain, strict=True):

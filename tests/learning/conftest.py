@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +36,8 @@ def outcomes(
     never = HORIZON * steps
     first_up = np.where(above.any(axis=1), above.argmax(axis=1), never)
     first_down = np.where(below.any(axis=1), below.argmax(axis=1), never)
-    return (np.sign(first_down - first_up)).astype(np.int8)
+    out: npt.NDArray[np.int8] = np.sign(first_down - first_up).astype(np.int8)
+    return out
 
 
 def market(
@@ -117,6 +117,6 @@ def past_and_future() -> Callable[..., tuple[TrainingSet, TrainingSet]]:
         past = build(features, labels, cutoff_us=cutoff, inputs=inputs)
         end = cutoff + BAR_US * (after + HORIZON + 1)
         whole = build(features, labels, cutoff_us=end, inputs=inputs)
-        return past, replace(whole.between(cutoff, end))
+        return past, whole.between(cutoff, end)
 
     return make

@@ -30,12 +30,12 @@ def us(text: str) -> int:
 
 
 def texts(instants: npt.NDArray[np.int64]) -> list[str]:
-    return [str(np.datetime64(int(t), "m")) for t in instants]
+    return [str(np.datetime64(int(t), "us").astype("datetime64[m]")) for t in instants]
 
 
 def hours(calendar: SessionCalendar, timeframe: Timeframe, start: str, end: str) -> list[float]:
     grid = calendar.grid(timeframe, us(start), us(end))
-    return ((grid.end_us - grid.open_us) / 3.6e9).tolist()
+    return [float(length) / 3.6e9 for length in grid.end_us - grid.open_us]
 
 
 def test_fx_week_runs_from_sunday_to_friday_seventeen_new_york() -> None:
@@ -254,7 +254,7 @@ def test_steps_without_a_name() -> None:
     assert named_step(120_000_000) == 120_000_000
     assert step_name(120_000_000) == "120 s"
     for wrong in (0, -1, 2 * 86_400_000_000):
-        with pytest.raises(InputError, match="^step: expected"):
+        with pytest.raises(InputError, match=r"^step: expected"):
             named_step(wrong)
 
 

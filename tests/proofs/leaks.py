@@ -6,19 +6,19 @@ must find all of them, and nothing in the stages as they are.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pywt
 
-from market.calendars import calendar_for
 from market.instruments import Instrument
 from market.months import month_bounds, shift_month
 from market.ports import State
 from market.tables import FEATURES, INSTANT, LABELS, LEVEL_EVENTS, Table
 from market.timeframes import Timeframe
-from pipeline import candles, causality, features, labels, levels
+from pipeline import candles, causality, features, labels, level_fold, levels
 from pipeline.causality import Certificate, Chain
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ CONFIG = labels.LabelConfig()
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """One partition's place in the line: its bars and the machines at the end of the month before."""
+    """One partition's place: its bars, and the machines at the end of the month before."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -48,15 +48,14 @@ class Month:
     def levels(self, bars: pl.DataFrame) -> levels.Extended:
         """Return the level events and the context of each close."""
         return levels.extend(
-            self.level_state, bars, instrument=self.instrument.id, timeframe=self.timeframe
+            self.level_state, bars, instrument=self.instrument, timeframe=self.timeframe
         )
 
     def features(self, bars: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
         """Return the features."""
         return features.extend(
             self.feature_state, bars, context,
-            instrument=self.instrument.id, timeframe=self.timeframe,
-            calendar=calendar_for(self.instrument),
+            instrument=self.instrument, timeframe=self.timeframe,
         ).rows  # fmt: skip
 
     def path(self, raw: pl.DataFrame, watermark_us: int) -> pl.DataFrame:
@@ -87,7 +86,7 @@ def month(
     """Run the machines up to a month; the raw bars that it may read are of it and those ahead."""
     start, end = month_bounds(key)
     _, last = month_bounds(shift_month(key, ahead))
-    watermark = int(raw["ts"].dt.timestamp("us").max()) + instrument.base_timeframe.microseconds
+    watermark = int(raw["ts"].to_physical()[-1]) + instrument.base_timeframe.microseconds
     blank = Month(
         instrument, timeframe, (0, start), raw, watermark,
         dict(levels.initial()), dict(features.initial()),
@@ -96,7 +95,7 @@ def month(
     played = blank.levels(before)
     state = features.extend(
         blank.feature_state, before, played.context,
-        instrument=instrument.id, timeframe=timeframe, calendar=calendar_for(instrument),
+        instrument=instrument, timeframe=timeframe,
     ).state  # fmt: skip
     return replace(
         blank, bounds=(start, end), raw=between(raw, (start, last)),
@@ -185,29 +184,29 @@ def in_column(leak: Callable[[Floats], Floats]) -> Callable[[Month], Chain]:
 
 
 def chikou(x: Floats) -> Floats:
-    """Ichimoku's lagging span: the close of 26 bars later, stamped with today."""
+    """Return Ichimoku's lagging span: the close of 26 bars later, stamped with today."""
     return np.concatenate([x, np.full(26, np.nan)])[26:][: x.size]
 
 
 def scored(x: Floats) -> Floats:
-    """The z-score by mean and deviation of the whole series."""
+    """Return the z-score by mean and deviation of the whole series."""
     return np.asarray((x - x.mean()) / (x.std() or 1.0))
 
 
 def wavelet_of_scores(x: Floats) -> Floats:
-    """The continuous transform of the z-scored series, at one scale."""
+    """Return the continuous transform of the z-scored series, at one scale."""
     coefficients, _ = pywt.cwt(scored(x), [4.0], "morl")
     return np.asarray(coefficients[0], dtype=np.float64)
 
 
 def wrapped(x: Floats) -> Floats:
-    """The stationary transform, whose end is continued with the series' start."""
+    """Return the stationary transform, whose end is continued with the series' start."""
     padded = np.concatenate([x[:1], x]) if x.size % 2 else x
     return np.asarray(pywt.swt(padded, "haar", level=1)[0][1][-x.size :], dtype=np.float64)
 
 
 def denoised(x: Floats) -> Floats:
-    """The series less its finest details, by a transform of all of it."""
+    """Return the series less its finest details, by a transform of all of it."""
     if x.size < 2:
         return x
     approximation, detail = pywt.dwt(x, "db4")
@@ -215,12 +214,12 @@ def denoised(x: Floats) -> Floats:
 
 
 def centred(x: Floats) -> Floats:
-    """The mean of five bars around each."""
+    """Return the mean of five bars around each."""
     return pl.Series(x).rolling_mean(5, center=True, min_samples=1).to_numpy()
 
 
 def ranked(x: Floats) -> Floats:
-    """The quantile within the whole series."""
+    """Return the quantile within the whole series."""
     return pl.Series(x).rank().to_numpy() / max(x.size, 1)
 
 
@@ -235,12 +234,16 @@ def filled_backwards(of: Month) -> Chain:
 def timeless(of: Month, bars: pl.DataFrame) -> pl.DataFrame:
     """Return the context as a cache without a time would: nearest levels of the month's end."""
     played = of.levels(bars)
-    active = levels.fold(played.events, as_of=bars["known_at"].max()).filter(
+    active = level_fold.fold(played.events, of.bounds[1] + 14 * 86_400_000_000).filter(
         pl.col("status") == "active"
     )
     closes = bars.filter("complete").select("ts", "close").sort("close")
     context = played.context
-    for side, strategy in (("resistance", "forward"), ("support", "backward")):
+    sides: tuple[tuple[str, Literal["forward", "backward"]], ...] = (
+        ("resistance", "forward"),
+        ("support", "backward"),
+    )
+    for side, strategy in sides:
         prices = active.filter(pl.col("level_type") == side).select(price="price").sort("price")
         found = closes.join_asof(
             prices, left_on="close", right_on="price",

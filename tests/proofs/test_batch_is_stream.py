@@ -5,7 +5,10 @@ through the frames in which the state rests between two months.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +20,8 @@ from hypothesis import strategies as st
 from kernels import levels as level_kernel
 from kernels import registry
 from kernels.registry import STATEFUL_KERNELS, StatefulKernel
-from market.calendars import calendar_for
 from market.instruments import Instrument
-from market.tables import CANDLES, FEATURES, LEVEL_EVENTS
+from market.tables import FEATURES, LEVEL_EVENTS
 from market.timeframes import Timeframe
 from pipeline import features, levels
 from pipeline.comparison import differences
@@ -45,7 +47,7 @@ def columns(seed: int, n: int, missing: float) -> Columns:
 def pieces(n: int, cuts: Sequence[int]) -> list[slice]:
     """Return the slices between sorted cuts; equal cuts make an empty one."""
     bounds = [0, *sorted(min(cut, n) for cut in cuts), n]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def assert_same_bits(was: object, now: object, name: str) -> None:
@@ -54,7 +56,8 @@ def assert_same_bits(was: object, now: object, name: str) -> None:
     assert left.dtype == right.dtype, name
     assert left.shape == right.shape, name
     if left.dtype.kind == "f":
-        left, right = (np.where(np.isnan(x), np.nan, x).view(np.int64) for x in (left, right))
+        left = np.where(np.isnan(left), np.nan, left).view(np.int64)
+        right = np.where(np.isnan(right), np.nan, right).view(np.int64)
     np.testing.assert_array_equal(left, right, err_msg=name)
 
 
@@ -94,7 +97,7 @@ def test_a_kernel_gives_the_same_bits_bar_by_bar(kernel: StatefulKernel, missing
 def test_every_kernel_that_takes_a_state_is_in_the_registry() -> None:
     takes_state = {
         function.__name__
-        for module in {inspect.getmodule(kernel.batch) for kernel in STATEFUL_KERNELS}
+        for module in {sys.modules[kernel.batch.__module__] for kernel in STATEFUL_KERNELS}
         for _, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__
         and not function.__name__.startswith("_")
@@ -164,10 +167,10 @@ def chained(
     events, contexts, rows = [LEVEL_EVENTS.empty()], [], [FEATURES.empty()]
     for piece in cut:
         part = candles[piece]
-        played = levels.extend(levels_state, part, instrument="BTC", timeframe=Timeframe.H1)
+        played = levels.extend(levels_state, part, instrument=BITCOIN, timeframe=Timeframe.H1)
         done = features.extend(
             features_state, part, played.context,
-            instrument="BTC", timeframe=Timeframe.H1, calendar=calendar_for(BITCOIN),
+            instrument=BITCOIN, timeframe=Timeframe.H1,
         )  # fmt: skip
         levels_state, features_state = dict(played.state), dict(done.state)
         events.append(played.events)
@@ -197,7 +200,7 @@ def assert_stages_agree(candles: pl.DataFrame, cut: Sequence[slice]) -> None:
     cuts=st.lists(st.integers(0, 300), max_size=5),
 )  # fmt: skip
 def test_stages_give_the_same_rows_however_their_candles_are_cut(
-    seed: int, n: int, no_volume: bool, cuts: list[int]
+    *, seed: int, n: int, no_volume: bool, cuts: list[int]
 ) -> None:
     candles = frames(seed, n, no_volume=no_volume)
     assert_stages_agree(candles, pieces(candles.height, cuts))
@@ -212,10 +215,10 @@ def test_a_stage_leaves_the_state_that_it_was_given_as_it_was() -> None:
     candles = frames(6, 120, no_volume=False)
     levels_state, features_state = dict(levels.initial()), dict(features.initial())
     before = {k: v.copy() for k, v in {**levels_state, **features_state}.items()}
-    played = levels.extend(levels_state, candles, instrument="BTC", timeframe=Timeframe.H1)
+    played = levels.extend(levels_state, candles, instrument=BITCOIN, timeframe=Timeframe.H1)
     features.extend(
         features_state, candles, played.context,
-        instrument="BTC", timeframe=Timeframe.H1, calendar=calendar_for(BITCOIN),
+        instrument=BITCOIN, timeframe=Timeframe.H1,
     )  # fmt: skip
     for name, array in {**levels_state, **features_state}.items():
         assert_same_bits(before[name], array, name)
@@ -230,6 +233,6 @@ def test_the_comparison_can_fail() -> None:
         state[:1] = 1.0
         return out
 
-    broken = StatefulKernel("forgetful", ("close",), 19, False, kernel.state, forgetful)
+    broken = replace(kernel, name="forgetful", batch=forgetful)
     with pytest.raises(AssertionError, match="forgetful"):
         in_pieces(broken, columns(0, 100, 0.0), pieces(100, [50]))

@@ -69,15 +69,23 @@ def assert_tiles(
 ) -> None:
     """Each coarser bar is covered by whole finer ones, but for time out of session."""
     coarse = calendar.grid(coarser, first * DAY, (first + n_days) * DAY)
-    for opened, ended in zip(coarse.open_us.tolist(), coarse.end_us.tolist(), strict=True):
-        fine = calendar.grid(finer, opened, ended)
-        assert fine.open_us[0] == opened
-        assert fine.end_us[-1] == ended
-        gap = fine.open_us[1:] != fine.end_us[:-1]
-        assert (fine.open_us[1:] >= fine.end_us[:-1]).all()  # none overlaps
-        assert not calendar.in_session(fine.end_us[:-1][gap]).any()  # a hole is a closed market
-        assert not calendar.in_session(fine.open_us[1:][gap] - 1).any()
-        assert calendar.scheduled(finer, opened, ended) == fine.open_us.size
+    if not coarse.open_us.size:
+        return
+    fine = calendar.grid(finer, int(coarse.open_us[0]), int(coarse.end_us[-1]))
+    start = np.searchsorted(fine.open_us, coarse.open_us)
+    stop = np.searchsorted(fine.open_us, coarse.end_us)
+    np.testing.assert_array_equal(fine.open_us[start], coarse.open_us)
+    np.testing.assert_array_equal(fine.end_us[stop - 1], coarse.end_us)
+    # no finer bar lies between two coarser ones, before the first or after the last
+    np.testing.assert_array_equal(start, np.append(0, stop[:-1]))
+    assert stop[-1] == fine.open_us.size
+    assert (fine.end_us > fine.open_us).all()
+    assert (fine.open_us[1:] >= fine.end_us[:-1]).all()  # none overlaps
+    hole = fine.open_us[1:] != fine.end_us[:-1]  # is a closed market
+    assert not calendar.in_session(fine.end_us[:-1][hole]).any()
+    assert not calendar.in_session(fine.open_us[1:][hole] - 1).any()
+    counted = calendar.scheduled(finer, coarse.open_us, coarse.end_us)
+    np.testing.assert_array_equal(counted, stop - start)
 
 
 @EVERY_CALENDAR
@@ -127,8 +135,7 @@ def test_what_is_missing_is_counted_and_nothing_else(
         present = grid.open_us[kept]
         held = np.searchsorted(present, ends) - np.searchsorted(present, opens)
         assert held.sum() == present.size  # every base bar is in exactly one
-        scheduled = [
-            calendar.grid(base, o, e).open_us.size for o, e in zip(opens, ends, strict=True)
-        ]
-        assert built.rows["n_missing"].to_list() == (np.array(scheduled) - held).tolist()
+        around = calendar.grid(base, int(opens.min()), int(ends.max())).open_us
+        scheduled = np.searchsorted(around, ends) - np.searchsorted(around, opens)
+        assert built.rows["n_missing"].to_list() == (scheduled - held).tolist()
         assert built.rows["volume"].to_list() == held.tolist()

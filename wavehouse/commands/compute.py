@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market.calendars import SessionCalendar, calendar_for
 from market.errors import InputError, SchemaError
 from market.instruments import CALENDAR_NAMES, Instrument
 from market.timeframes import Timeframe
@@ -95,7 +94,6 @@ class _Job:
             id=name, asset_class=calendar, calendar=calendar, provider="file", symbol=name,
             base_timeframe=base, tick_size=0.0, lot_size=1.0,
         )  # fmt: skip
-        self.calendar: SessionCalendar = calendar_for(self.instrument)
         self.out_of_session = 0
 
     @property
@@ -141,9 +139,12 @@ class _Job:
 
         candles = self.candles(self.timeframe)
         return features.extend(
-            features.initial(), candles, self.levels(candles)[1], instrument=self.instrument.id,
-            timeframe=self.timeframe, calendar=self.calendar,
-        ).rows  # fmt: skip
+            features.initial(),
+            candles,
+            self.levels(candles)[1],
+            instrument=self.instrument,
+            timeframe=self.timeframe,
+        ).rows
 
 
 def _base_timeframe(step_us: int, source: Path) -> Timeframe:

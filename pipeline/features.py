@@ -1,0 +1,202 @@
+"""Features: what a model may know at a bar's close, one row a complete candle.
+
+A state machine: ``extend`` continues from the state that the candles before have left, and gives
+the same bits however the candles are cut. Belongs here: frames, nulls and their reasons. Keep out:
+what a feature is (``feature_columns``), and where rows rest.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from kernels.gate import Instants, Series
+from market.calendars import calendar_for
+from market.errors import InputError, MalformedBarsError, SchemaError
+from market.instruments import Instrument
+from market.ports import State
+from market.tables import CANDLES, FEATURE_LIST, FEATURES, Feature
+from market.timeframes import Timeframe
+from pipeline.feature_columns import BarColumns, compute, kernel_states
+
+CONTEXT_COLUMNS: Final = (
+    "atr",
+    "resistance",
+    "resistance_strength",
+    "resistance_touches",
+    "resistance_age",
+    "support",
+    "support_strength",
+    "support_touches",
+    "support_age",
+)
+"""What features read of the levels' context, as of each close."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """Rows (``tables.FEATURES``), the state after them, and why a column has nulls, by its name."""
+
+    rows: pl.DataFrame
+    state: dict[str, npt.NDArray[Any]]
+    null_reasons: dict[str, str]
+
+
+def initial() -> dict[str, npt.NDArray[Any]]:
+    """Return the state before the first candle."""
+    return {
+        "bars": np.zeros(1, dtype=np.int64),
+        "last_us": np.full(1, np.iinfo(np.int64).min),
+        **kernel_states(),
+    }
+
+
+def extend(
+    state: State,
+    candles: pl.DataFrame,
+    context: pl.DataFrame,
+    *,
+    instrument: Instrument,
+    timeframe: Timeframe | str,
+) -> Extended:
+    """Return the features of the complete candles, which come after those that made ``state``.
+
+    ``context`` has one row a complete candle: ``ts`` and ``CONTEXT_COLUMNS``. ``state`` is left
+    as it was. A value is null in warm-up, where the source has no volume, where there is no level
+    on that side, and where it would divide by nothing.
+    """
+    bars = CANDLES.conform(candles).filter("complete")
+    carried = _carried(state)
+    _check(bars, context, carried, instrument=instrument, timeframe=timeframe)
+    ts = _instants(bars["ts"])
+    arrays = BarColumns(
+        high=_floats(bars["high"]),
+        low=_floats(bars["low"]),
+        close=_floats(bars["close"]),
+        volume=_floats(bars["volume"]),
+        session=_sessions(ts, instrument),
+        known_us=_instants(bars["known_at"]),
+        context={name: _floats(context[name]) for name in CONTEXT_COLUMNS},
+    )
+    n_before = int(carried["bars"][0])
+    values = compute(arrays, carried)
+    columns = [pl.Series(f.name, _finite(values[f.name]), nan_to_null=True) for f in FEATURE_LIST]
+    rows = bars.select("instrument", "timeframe", "ts", "known_at").with_columns(columns)
+    if ts.size:
+        carried["bars"] += ts.size
+        carried["last_us"][0] = ts[-1]
+    return Extended(FEATURES.conform(rows), carried, _null_reasons(rows, arrays, n_before))
+
+
+def _carried(state: State) -> dict[str, npt.NDArray[Any]]:
+    """Return a writeable copy of the state, having seen that it is one of ours."""
+    fresh = initial()
+    if set(state) != set(fresh):
+        odd = ", ".join(sorted(set(state) ^ set(fresh)))
+        raise InputError(f"state: expected a state of features, was one that differs in {odd}")
+    for name, array in fresh.items():
+        if state[name].shape != array.shape or state[name].dtype != array.dtype:
+            raise InputError(
+                f"state {name}: expected {array.dtype} of shape {array.shape}, "
+                f"was {state[name].dtype} of shape {state[name].shape}"
+            )
+    return {name: np.array(state[name]) for name in fresh}
+
+
+def _check(
+    bars: pl.DataFrame,
+    context: pl.DataFrame,
+    state: State,
+    *,
+    instrument: Instrument,
+    timeframe: Timeframe | str,
+) -> None:
+    for name, expected in (("instrument", instrument.id), ("timeframe", str(timeframe))):
+        others = bars[name].unique().drop_nulls().to_list()
+        if others not in ([], [expected]):
+            raise InputError(f"candles.{name}: expected {expected}, was {', '.join(others)}")
+    ts = _instants(bars["ts"])
+    last_us = int(state["last_us"][0])
+    is_late = ts <= np.concatenate(([last_us], ts))[: ts.size]
+    if is_late.any():
+        raise MalformedBarsError(
+            f"candles.ts: expected after the bar before it, was {bars['ts'][int(is_late.argmax())]}"
+        )
+    missing = [name for name in ("ts", *CONTEXT_COLUMNS) if name not in context.columns]
+    if missing:
+        raise SchemaError(f"context.{missing[0]}: expected a column, was missing")
+    if not np.array_equal(_instants(context["ts"]), ts):
+        raise InputError(
+            f"context: expected one row for each of {ts.size} complete candles, "
+            f"was {context.height} rows, or other instants"
+        )
+
+
+def _sessions(ts: Instants, instrument: Instrument) -> Instants:
+    """Return the open of the session that each bar lies in: VWAP begins anew with it."""
+    if not ts.size:
+        return ts
+    opens = calendar_for(instrument).sessions(int(ts[0]), int(ts[-1]) + 1).open_us
+    index = np.searchsorted(opens, ts, side="right") - 1
+    if index[0] < 0:
+        raise MalformedBarsError(f"candles.ts: expected a bar in session, was {ts[0]} us")
+    return opens[index]
+
+
+def _null_reasons(rows: pl.DataFrame, bars: BarColumns, n_before: int) -> dict[str, str]:
+    """Return for each column with nulls why, and how many bars each reason explains."""
+    n = rows.height
+    n_without = int(np.isnan(bars.volume).sum())
+    reasons = {}
+    for feature in FEATURE_LIST:
+        left = rows[feature.name].is_null().to_numpy()
+        said = []
+        if feature.needs_volume and n_without:
+            said.append(f"volume is null in the source: {n_without} of {n} bars")
+            left &= ~_sees(np.isnan(bars.volume), feature.lookback_bars)
+        for is_so, reason in _explanations(feature, bars, n_before):
+            count = int((left & is_so).sum())
+            if count:
+                said.append(f"{reason}: {count} of {n} bars")
+                left &= ~is_so
+        if said:
+            reasons[feature.name] = "; ".join(said)
+    return reasons
+
+
+def _sees(is_null: Mask, lookback: int) -> Mask:
+    """Return whether any of the last ``lookback + 1`` bars is null."""
+    count: Instants = np.concatenate((np.zeros(lookback + 1, dtype=np.int64), is_null.cumsum()))
+    return count[lookback + 1 :] > count[: is_null.size]
+
+
+def _explanations(feature: Feature, bars: BarColumns, n_before: int) -> Iterator[tuple[Mask, str]]:
+    """Yield reasons for a null, the more telling first, with the bars to which each applies."""
+    index = n_before + np.arange(bars.close.size)
+    yield index < feature.lookback_bars, f"warm-up, {feature.lookback_bars} bars"
+    if feature.kernel == "levels":
+        side = feature.name.split("_")[0]
+        yield np.isnan(bars.context[side]), f"no active {side} level"
+    everywhere = np.ones(index.size, dtype=np.bool_)
+    if feature.needs_volume:
+        yield everywhere, "nothing traded, or volume null in bars before these"
+    else:
+        yield everywhere, "nothing moved"
+
+
+def _finite(values: Series) -> Series:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _floats(column: pl.Series) -> Series:
+    """Return the column as float64, NaN for null."""
+    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _instants(column: pl.Series) -> Instants:
+    return column.to_physical().to_numpy()

@@ -1,0 +1,231 @@
+"""Labels: what the path after each candle's close did, with what was known at that close.
+
+Belongs here: one row a complete candle, its window, its barriers, its status. Keep out: levels (the
+context brings the nearest), and weights (they belong to a training set and its cutoff).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from kernels.barriers import barriers
+from market.calendars import SessionCalendar, calendar_for
+from market.errors import InputError, MalformedBarsError
+from market.instruments import Instrument
+from market.tables import CANDLES, INSTANT, LABELS
+from market.timeframes import Timeframe
+from pipeline.label_outcomes import Entries, Path, Windows, outcomes
+
+FORMULA: Final = 1  # raise it when a formula changes: it is part of every label's version
+MAX_HORIZON: Final = 100
+
+_MONTH_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_CLOSED_DAYS: Final = 6  # the longest time that a market is shut between two sessions
+_FEWEST_BARS: Final = {  # a half-day of three and a half hours
+    Timeframe.M1: 210,
+    Timeframe.M5: 42,
+    Timeframe.M15: 14,
+    Timeframe.M30: 7,
+    Timeframe.H1: 4,
+    Timeframe.H4: 1,
+    Timeframe.D: 1,
+}
+
+Instants = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """The numbers of the label; distances in ATR, ``horizon`` in bars of the label's timeframe."""
+
+    k: float = 2.0
+    buffer: float = 0.1
+    reach: float = 3.0
+    min_distance: float = 0.25
+    horizon: int = 6
+
+    @property
+    def label_version(self) -> str:
+        """Short hash of every number and of the formula's own version."""
+        text = json.dumps({"formula": FORMULA, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+DEFAULT: Final = LabelConfig()
+
+
+def months_ahead(timeframe: Timeframe, horizon: int) -> int:
+    """Return how many months after its own a label can look into, in any calendar."""
+    _require_horizon(horizon)
+    if timeframe is Timeframe.W:
+        days = 7 * (horizon + 1) + _CLOSED_DAYS  # the entry candle itself lasts a week
+    else:
+        sessions = -(-horizon // _FEWEST_BARS[timeframe])
+        days = -(-7 * sessions // 5) + _CLOSED_DAYS + 1
+    months = 1
+    while _shortest(months) < days:
+        months += 1
+    return months
+
+
+def compute(  # noqa: PLR0913 - what a label is made of, each part from another place
+    candles: pl.DataFrame,
+    context: pl.DataFrame,
+    path: pl.DataFrame,
+    *,
+    instrument: Instrument,
+    timeframe: Timeframe,
+    config: LabelConfig = DEFAULT,
+    watermark_us: int,
+    ended_us: int | None = None,
+) -> pl.DataFrame:
+    """Return one row (``tables.LABELS``) for each complete candle.
+
+    ``context`` is ``levels.extend``'s for the same candles; ``path`` the instrument's base bars
+    (ts, high, low, close), those before the first close and after the last horizon are not looked
+    at. ``watermark_us`` says until when the source has spoken, ``ended_us`` when the instrument
+    ceased to trade. Raises ``InputError`` where the context does not fit the candles, and
+    ``MalformedBarsError`` for path bars out of order or off the calendar.
+    """
+    _require_horizon(config.horizon)
+    bars = CANDLES.conform(candles).filter("complete")
+    if bars.is_empty():
+        return LABELS.empty()
+    known = _matched(bars, context)
+    calendar = calendar_for(instrument)
+    t_c = _instants(bars["known_at"])
+    windows = _windows(t_c, calendar, timeframe, config.horizon)
+    entries = _entries(bars["close"].to_numpy(), known, config)
+    looked_at = _path(path, int(t_c.min()), int(windows.end_us.max()))
+    found = outcomes(
+        entries,
+        windows,
+        Path(looked_at, calendar, instrument.base_timeframe),
+        watermark_us=watermark_us,
+        ended_us=ended_us,
+    )
+    return _frame(bars, known, entries, found, (timeframe, instrument.base_timeframe, config))
+
+
+def _require_horizon(horizon: int) -> None:
+    if not 1 <= horizon <= MAX_HORIZON:
+        raise InputError(f"horizon: expected 1 to {MAX_HORIZON} bars, was {horizon}")
+
+
+def _shortest(months: int) -> int:
+    """Return the days of the shortest run of so many months."""
+    return min(sum(_MONTH_DAYS[(first + i) % 12] for i in range(months)) for first in range(12))
+
+
+def _matched(bars: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
+    if not bars["ts"].equals(context["ts"]):
+        raise InputError(
+            f"context: expected one row for each of {bars.height} complete candles, "
+            f"was {context.height} rows that do not match"
+        )
+    return context
+
+
+def _windows(
+    t_c: Instants, calendar: SessionCalendar, timeframe: Timeframe, horizon: int
+) -> Windows:
+    end_us = calendar.horizon_ends(timeframe, t_c, horizon)
+    grid = calendar.grid(timeframe, int(t_c.min()), int(end_us.max()))
+    return Windows(
+        start_us=t_c,
+        end_us=end_us,
+        first_bar=np.searchsorted(grid.open_us, t_c),
+        horizon=horizon,
+        grid=grid,
+    )
+
+
+def _path(path: pl.DataFrame, start_us: int, end_us: int) -> pl.DataFrame:
+    ts = _instants(path["ts"])
+    disordered = np.flatnonzero(np.diff(ts) <= 0)
+    if disordered.size:
+        at = np.datetime64(int(ts[disordered[0] + 1]), "us")
+        raise MalformedBarsError(f"path ts {at}Z: expected ascending, was not after the one before")
+    low, high = np.searchsorted(ts, [start_us, end_us])
+    return path[int(low) : int(high)].select("ts", "high", "low", "close")
+
+
+def _entries(close: npt.NDArray[np.float64], known: pl.DataFrame, config: LabelConfig) -> Entries:
+    atr, support, resistance = (known[c].to_numpy() for c in ("atr", "support", "resistance"))
+    around = barriers(
+        close,
+        atr,
+        support,
+        resistance,
+        k=config.k,
+        buffer=config.buffer,
+        reach=config.reach,
+        min_distance=config.min_distance,
+    )
+    none = np.full(close.size, np.nan)
+    plain = barriers(close, atr, none, none, k=config.k)
+    return Entries(close, atr, around, plain)
+
+
+def _frame(
+    bars: pl.DataFrame,
+    known: pl.DataFrame,
+    entries: Entries,
+    found: pl.DataFrame,
+    names: tuple[Timeframe, Timeframe, LabelConfig],
+) -> pl.DataFrame:
+    timeframe, path_timeframe, config = names
+    around = entries.barriers
+    distance = pl.min_horizontal(
+        pl.col("nearest_resistance") - pl.col("entry_price"),
+        pl.col("entry_price") - pl.col("nearest_support"),
+    ) / pl.col("atr")
+    frame = found.with_columns(
+        bars["instrument"],
+        bars["ts"],
+        pl.lit(timeframe.value).alias("timeframe"),
+        pl.lit(config.label_version).alias("label_version"),
+        pl.lit(config.horizon, dtype=pl.UInt16).alias("horizon_bars"),
+        pl.lit(path_timeframe.value).alias("path_timeframe"),
+        bars["close"].alias("entry_price"),
+        known["atr"],
+        known["support"].alias("nearest_support"),
+        known["resistance"].alias("nearest_resistance"),
+        known["support_id"].alias("support_level_id"),
+        known["resistance_id"].alias("resistance_level_id"),
+        pl.Series("upper_barrier", around.upper, nan_to_null=True),
+        pl.Series("lower_barrier", around.lower, nan_to_null=True),
+        pl.Series("is_upper_adjusted", around.is_upper_adjusted),
+        pl.Series("is_lower_adjusted", around.is_lower_adjusted),
+    ).with_columns(
+        pl.when(pl.col("atr") > 0.0).then(distance).alias("nearest_level_distance"),
+        *(
+            pl.when(pl.col("upper_barrier").is_not_null()).then(name).alias(name)
+            for name in ("is_upper_adjusted", "is_lower_adjusted")
+        ),
+        # columns of formulas that are not there yet, so that the table keeps its shape
+        *(
+            pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in LABELS.schema.items()
+            if name in LATER
+        ),
+    )
+    return LABELS.conform(frame)
+
+
+LATER: Final = (
+    "return_quantile", "triple_barrier", "retouch_count", "touch_run", "breakout_occurred",
+    "flip_occurred", "range_expansion", "event_burst", "drawdown_depth", "end_vs_extremum_gap",
+    "max_penetration", "time_underwater", "path_skewness", "next_touch_time", "trend_scan_sign",
+    "trend_scan_t", "meta_label",
+)  # fmt: skip
+"""Columns of the table whose formulas are not computed yet: null in every row."""
+
+
+def _instants(ts: pl.Series) -> Instants:
+    return ts.cast(INSTANT).to_physical().to_numpy()

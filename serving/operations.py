@@ -1,0 +1,97 @@
+"""What the pages for operators say over the wire: models, health, metrics. No logic."""
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import Field
+
+from serving.schemas import Answer
+
+
+class ModelInfo(Answer):
+    """A served model version."""
+
+    name: str
+    version: int
+    alias: str
+    kind: str
+    run_id: str
+    loaded_at: dt.datetime
+    timeframe: str
+    cutoff: dt.datetime = Field(description="Labels that it learnt had matured by then.")
+    label_version: str
+    data_version: str = Field(description="Hash of its training set.")
+    code_version: str
+    features: list[str]
+    tags: dict[str, str]
+
+
+class ModelList(Answer):
+    """What is served under the alias, and what could not be."""
+
+    alias: str
+    models: list[ModelInfo]
+    failures: dict[str, str]
+
+
+class Check(Answer):
+    """One thing that the app depends on."""
+
+    status: Literal["ok", "degraded", "down"]
+    message: str | None
+
+
+class Newest(Answer):
+    """The newest feature row of a series."""
+
+    instrument: str
+    timeframe: str
+    month: str
+    ts: dt.datetime | None
+    version: str
+
+
+class LoadedModel(Answer):
+    """A model version in memory."""
+
+    name: str
+    version: int
+    alias: str
+    kind: str
+    loaded_at: dt.datetime
+
+
+class Health(Answer):
+    """How the app is."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    version: str
+    timestamp: dt.datetime
+    uptime_s: float
+    checks: dict[str, Check]
+    models: list[LoadedModel]
+    newest: list[Newest]
+
+
+class Sample(Answer):
+    """One number."""
+
+    name: str
+    labels: dict[str, str]
+    value: float | None
+
+
+class MetricFamily(Answer):
+    """One metric and its samples."""
+
+    name: str
+    type: str
+    help: str
+    samples: list[Sample]
+
+
+class MetricsReport(Answer):
+    """The metrics as JSON."""
+
+    timestamp: dt.datetime
+    metrics: list[MetricFamily]

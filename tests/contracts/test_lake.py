@@ -1,0 +1,286 @@
+"""What every lake promises, whatever it is made of."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from market.errors import InputError, NotMaterializedError, PartitionBusyError, SchemaError
+from market.ports import Lake, PartitionKey, PartitionRef
+from storage.lake import ParquetLake
+from tests.fakes.bars import candles
+from tests.fakes.memory_lake import MemoryLake
+
+KEY = PartitionKey("candles", "H1", "EURUSD", "2017-05")
+SERIES = ("candles", "H1", "EURUSD")
+STATE = {"watermark": np.array([7], dtype=np.int64), "atr": np.array([[0.5, np.nan], [-0.0, 1.0]])}
+
+LAKES: dict[str, Callable[[Path], Lake]] = {
+    "parquet": lambda folder: ParquetLake(folder / "lake", fsync=False),
+    "parquet-durable": lambda folder: ParquetLake(folder / "lake", fsync=True),
+    "memory": lambda _: MemoryLake(),
+}
+
+
+@pytest.fixture(params=LAKES)
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    return LAKES[request.param](tmp_path)
+
+
+def write(lake: Lake, month: str = "2017-05", n: int = 10, shift: float = 0.0) -> PartitionRef:
+    rows = candles(month, n, shift=shift)
+    return lake.write(KEY.at(month), rows, code_version="1", inputs={})
+
+
+def test_rows_come_back_as_they_were_written(lake: Lake) -> None:
+    rows = candles("2017-05", 100)
+    ref = lake.write(KEY, rows, code_version="1", inputs={})
+    assert_frame_equal(lake.read([ref]), rows, check_exact=True)
+
+
+def test_the_pointer_says_what_was_written(lake: Lake) -> None:
+    rows = candles("2017-05", 3)
+    inputs = {"raw_candles/H1/EURUSD/2017-05": "ab", "levels/H1/EURUSD/2017-04#state": "cd"}
+    facts = {"n_out_of_session": np.int64(3), "reason": None, "share": 0.5, "names": ("a", "b")}
+    written = lake.write(KEY, rows, state=STATE, code_version="7", inputs=inputs, attributes=facts)
+    found = lake.resolve(KEY)
+    assert found == written
+    ts = rows["ts"].to_physical()
+    assert (found.key, found.rows, found.code_version) == (KEY, 3, "7")
+    assert (found.first_us, found.last_us) == (ts[0], ts[-1])
+    assert found.inputs == inputs
+    assert found.attributes == {
+        "n_out_of_session": 3,
+        "reason": None,
+        "share": 0.5,
+        "names": ["a", "b"],
+    }
+    assert len(found.version) == len(found.state_version) == 32
+
+
+def test_the_same_rows_have_the_same_version_in_every_lake(lake: Lake) -> None:
+    ref = lake.write(KEY, candles("2017-05", 5), state=STATE, code_version="1", inputs={})
+    twin = MemoryLake().write(KEY, candles("2017-05", 5), state=STATE, code_version="2", inputs={})
+    assert (ref.version, ref.state_version) == (twin.version, twin.state_version)
+
+
+def test_state_comes_back_bit_for_bit_and_is_the_callers_own(lake: Lake) -> None:
+    ref = lake.write(KEY, candles("2017-05", 5), state=STATE, code_version="1", inputs={})
+    state = lake.state(ref)
+    assert list(state) == sorted(STATE)
+    for name, array in STATE.items():
+        assert state[name].dtype == array.dtype
+        assert state[name].shape == array.shape
+        assert state[name].tobytes() == array.tobytes()
+    state["watermark"][0] = -1
+    assert lake.state(ref)["watermark"][0] == 7
+
+
+def test_without_a_state_there_is_none(lake: Lake) -> None:
+    ref = write(lake)
+    assert (ref.state_version, lake.state(ref)) == ("", {})
+
+
+def test_another_state_is_another_version_of_the_same_rows(lake: Lake) -> None:
+    rows = candles("2017-05", 5)
+    first = lake.write(KEY, rows, state=STATE, code_version="1", inputs={})
+    changed = {**STATE, "watermark": np.array([8], dtype=np.int64)}
+    second = lake.write(KEY, rows, state=changed, code_version="1", inputs={})
+    assert first.version != second.version
+    assert first.state_version != second.state_version
+    assert lake.state(first)["watermark"][0] == 7
+    assert lake.state(second)["watermark"][0] == 8
+
+
+def test_an_old_version_can_be_read_after_a_rewrite(lake: Lake) -> None:
+    old, new = write(lake), write(lake, shift=1.0)
+    assert lake.resolve(KEY) == new
+    assert lake.read([old])["close"][0] == pytest.approx(1.1)
+    assert lake.read([new])["close"][0] == pytest.approx(2.1)
+
+
+def test_other_provenance_moves_the_pointer_and_keeps_the_version(lake: Lake) -> None:
+    rows = candles("2017-05", 5)
+    first = lake.write(KEY, rows, code_version="1", inputs={})
+    second = lake.write(KEY, rows, code_version="2", inputs={"a": "b"})
+    assert first.version == second.version
+    assert lake.resolve(KEY).code_version == "2"
+    assert lake.resolve(KEY).inputs == {"a": "b"}
+
+
+def test_a_month_without_rows_is_materialised(lake: Lake) -> None:
+    ref = write(lake, n=0)
+    assert (ref.rows, ref.first_us, ref.last_us) == (0, None, None)
+    assert lake.months(*SERIES) == ("2017-05",)
+    assert lake.read([ref]).is_empty()
+    assert lake.newest(*SERIES, rows=5).schema == candles("2017-05", 1).schema
+
+
+def test_rows_in_disorder_are_kept_in_order_of_time(lake: Lake) -> None:
+    rows = candles("2017-05", 20)
+    ref = lake.write(KEY, rows.sample(fraction=1, shuffle=True, seed=1), code_version="", inputs={})
+    assert_frame_equal(lake.read([ref]), rows)
+
+
+def test_versions_are_read_in_the_order_given(lake: Lake) -> None:
+    may, june = write(lake, "2017-05"), write(lake, "2017-06")
+    ts = lake.read([june, may])["ts"].to_physical().to_list()
+    assert ts[0] == june.first_us
+    assert ts[-1] == may.last_us
+
+
+def test_months_are_in_order_whatever_order_they_came_in(lake: Lake) -> None:
+    for month in ("2017-11", "2016-12", "2017-02"):
+        write(lake, month)
+    lake.write(
+        PartitionKey("candles", "H1", "GBPUSD", "2015-01"),
+        candles("2015-01", 1),
+        code_version="",
+        inputs={},
+    )
+    assert lake.months(*SERIES) == ("2016-12", "2017-02", "2017-11")
+    assert lake.months("candles", "H4", "EURUSD") == ()
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 11, 25, 30, 31, 1000])
+def test_newest_is_the_tail_of_the_whole_series(lake: Lake, n: int) -> None:
+    refs = [write(lake, month) for month in ("2017-03", "2017-05", "2017-06")]
+    write(lake, "2017-07", n=0)
+    assert_frame_equal(lake.newest(*SERIES, rows=n), lake.read(refs).tail(n))
+
+
+def test_what_is_missing_says_what_to_run(lake: Lake) -> None:
+    assert lake.find(KEY) is None
+    with pytest.raises(NotMaterializedError) as e:
+        lake.resolve(KEY)
+    command = "wavehouse materialize candles --instrument EURUSD --from 2017-05 --to 2017-05"
+    assert command in str(e.value)
+    with pytest.raises(NotMaterializedError, match="wavehouse materialize candles --instrument"):
+        lake.newest(*SERIES, rows=1)
+
+
+def test_nothing_to_read_is_an_error(lake: Lake) -> None:
+    with pytest.raises(InputError, match="refs"):
+        lake.read([])
+    write(lake)
+    with pytest.raises(InputError, match="rows"):
+        lake.newest(*SERIES, rows=0)
+
+
+def test_versions_of_other_columns_are_not_read_together(lake: Lake) -> None:
+    may = write(lake)
+    june = lake.write(
+        KEY.at("2017-06"),
+        candles("2017-06", 3).with_columns(pl.col("volume").cast(pl.Int64)),
+        code_version="",
+        inputs={},
+    )
+    with pytest.raises(SchemaError):
+        lake.read([may, june])
+
+
+def test_a_version_that_is_not_there_cannot_be_read(lake: Lake) -> None:
+    ref = write(lake)
+    never = PartitionRef(KEY, "0" * 32, "0" * 32, 1, None, None, "")
+    with pytest.raises(NotMaterializedError):
+        lake.read([ref, never])
+    with pytest.raises(NotMaterializedError):
+        lake.state(never)
+
+
+def test_rows_of_another_month_are_refused(lake: Lake) -> None:
+    with pytest.raises(InputError, match="2017-05"):
+        lake.write(KEY, candles("2017-05", 31 * 24 + 1), code_version="", inputs={})
+    with pytest.raises(InputError, match="2017-05"):
+        lake.write(KEY, candles("2017-04", 1), code_version="", inputs={})
+    assert lake.find(KEY) is None
+
+
+def test_what_has_no_canonical_form_is_refused(lake: Lake) -> None:
+    rows = candles("2017-05", 2)
+    nested = rows.with_columns(close=pl.concat_list("open", "close"))
+    with pytest.raises(SchemaError, match="close"):
+        lake.write(KEY, nested, code_version="", inputs={})
+    with pytest.raises(SchemaError, match="ts"):
+        lake.write(KEY, rows.with_columns(ts=pl.lit(1)), code_version="", inputs={})
+    with pytest.raises(InputError, match="ts"):
+        lake.write(KEY, rows.with_columns(ts=rows["ts"].shift(1)), code_version="", inputs={})
+    objects = {"names": np.array([None, "a"], dtype=object)}
+    with pytest.raises(InputError, match="names"):
+        lake.write(KEY, rows, state=objects, code_version="", inputs={})
+    with pytest.raises(InputError, match="JSON"):
+        lake.write(KEY, rows, code_version="", inputs={}, attributes={"x": object()})
+    assert lake.find(KEY) is None
+
+
+@pytest.mark.parametrize("instrument", ["", "..", "../x", "a/b", "a\0b", ".hidden", "a b"])
+def test_a_name_from_outside_stays_inside(lake: Lake, instrument: str) -> None:
+    key = PartitionKey("candles", "H1", instrument, "2017-05")
+    with pytest.raises(InputError, match="instrument"):
+        lake.find(key)
+    with pytest.raises(InputError, match="instrument"):
+        lake.months("candles", "H1", instrument)
+    with pytest.raises(InputError, match="instrument"):
+        lake.write(key, candles("2017-05", 1), code_version="", inputs={})
+
+
+def test_a_month_is_a_month(lake: Lake) -> None:
+    for month in ("2017-13", "2017-05-01", "..", ""):
+        with pytest.raises(InputError, match="month"):
+            lake.find(KEY.at(month))
+
+
+def test_one_writer_a_series(lake: Lake) -> None:
+    def busy() -> None:
+        with pytest.raises(PartitionBusyError, match="candles/H1/EURUSD"):
+            write(lake, "2017-06")
+        lake.write(
+            PartitionKey("candles", "H1", "GBPUSD", "2017-05"),
+            candles("2017-05", 1),
+            code_version="",
+            inputs={},
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        with lake.writing(*SERIES):
+            write(lake)  # the one who holds it may write
+            with lake.writing(*SERIES):
+                write(lake, "2017-07")
+            pool.submit(busy).result()
+        pool.submit(write, lake, "2017-06").result()
+    assert lake.months(*SERIES) == ("2017-05", "2017-06", "2017-07")
+
+
+def test_the_writers_place_is_free_again_after_an_error(lake: Lake) -> None:
+    with pytest.raises(ZeroDivisionError), lake.writing(*SERIES):
+        _ = 1 // 0
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(write, lake).result()
+
+
+def test_readers_see_one_version_or_another_while_it_is_rewritten(lake: Lake) -> None:
+    write(lake)
+    stop = threading.Event()
+
+    def read_all_the_time() -> set[float]:
+        seen: set[float] = set()
+        while not stop.is_set():
+            frame = lake.newest(*SERIES, rows=1000)
+            assert frame.height == 10
+            offsets = (frame["close"] - candles("2017-05", 10)["close"]).round(6).unique()
+            assert offsets.len() == 1
+            seen.add(float(offsets[0]))
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read_all_the_time) for _ in range(2)]
+        for step in range(1, 51):
+            write(lake, shift=float(step))
+        stop.set()
+        seen = set[float]().union(*(reader.result() for reader in readers))
+    assert seen <= {float(step) for step in range(51)}
