@@ -51,10 +51,10 @@ class Model(LearningStage):
             "and sized on later purged blocks, logged to MLflow and registered as challenger."
         )
 
-    def key(self, line: Line, instrument_id: str, month: str) -> PartitionKey:
-        """Name the partition of a cutoff; each kind is a series of its own."""
-        key = super().key(line, instrument_id, month)
-        return PartitionKey(f"{key.table}_{self.kind}", key.timeframe, key.instrument, key.month)
+    @property
+    def table_name(self) -> str:
+        """Each kind is a series of its own."""
+        return f"{self.table.name}_{self.kind}"
 
     @property
     def code_version(self) -> str:

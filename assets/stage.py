@@ -73,6 +73,11 @@ class Stage(ABC):
         return [self.group, self.timeframe.lower()] if self.timeframe else [self.group]
 
     @property
+    def table_name(self) -> str:
+        """Folder of the stage's partitions in the lake."""
+        return self.table.name
+
+    @property
     @abstractmethod
     def description(self) -> str:
         """Say what one row is."""
@@ -85,7 +90,7 @@ class Stage(ABC):
     def key(self, line: Line, instrument_id: str, month: str) -> PartitionKey:
         """Name the partition of this stage."""
         timeframe = self.timeframe or line.book[instrument_id].base_timeframe
-        return PartitionKey(self.table.name, timeframe.value, instrument_id, month)
+        return PartitionKey(self.table_name, timeframe.value, instrument_id, month)
 
     def applies_to(self, line: Line, instrument_id: str) -> bool:
         """Whether the instrument has bars fine enough for this stage."""

@@ -26,7 +26,7 @@ class LearningStage(Stage):
         """Name the partition of a cutoff."""
         del line
         assert self.timeframe is not None  # noqa: S101 - graph.learning_stages gives one
-        return PartitionKey(self.table.name, self.timeframe.value, instrument_id, month)
+        return PartitionKey(self.table_name, self.timeframe.value, instrument_id, month)
 
 
 class TrainingSets(LearningStage):

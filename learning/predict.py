@@ -72,12 +72,15 @@ def predict_rows(model: ServedModel, frame: pl.DataFrame) -> pl.DataFrame:
     p = made.probabilities
     best = np.array(ANSWERS)[p.argmax(axis=1)] if len(p) else np.array([], dtype=np.str_)
     sets = [[a for a, inside in zip(ANSWERS, row, strict=True) if inside] for row in made.sets]
-    return frame.select([name for name in KEYS if name in frame.columns]).with_columns(
-        pl.Series("answer", best, dtype=pl.String),
-        *(pl.Series(f"p_{name}", p[:, i]) for i, name in enumerate(ANSWERS)),
-        pl.Series("set", sets, dtype=pl.List(pl.String)),
-        pl.lit(model.version.name).alias("model"),
-        pl.lit(model.version.version).alias("model_version"),
+    return pl.DataFrame(
+        [
+            *(frame[name] for name in KEYS if name in frame.columns),
+            pl.Series("answer", best, dtype=pl.String),
+            *(pl.Series(f"p_{name}", p[:, i]) for i, name in enumerate(ANSWERS)),
+            pl.Series("set", sets, dtype=pl.List(pl.String)),
+            pl.Series("model", [model.version.name] * len(p), dtype=pl.String),
+            pl.Series("model_version", [model.version.version] * len(p), dtype=pl.Int32),
+        ]
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from market.calendars import SessionCalendar, calendar_for
+from market.calendars import calendar_for
 from market.errors import InputError
 from market.instruments import Instrument
 from market.tables import INSTANT, LABELS
@@ -32,9 +32,10 @@ KnownAt = str | Callable[[pl.DataFrame], pl.Series]
 
 PRICES = ("open", "high", "low", "close")
 MAX_ENTRIES = 64  # labels that one altered path can tell about
-WHOLE_ROWS = 4096  # more instants than these: the cut falls in the first quarter of them, because
-SHARE = 4  # a certificate may cost 30 % of the partition, and one near the end costs 200 %
+WHOLE_ROWS = 2048  # more instants than these: the cut falls in the first sixth of them, because
+SHARE = 6  # a certificate may cost 30 % of the partition, and one near the end costs 200 %
 FUTURE_BARS = 4096  # that are replaced; after them the source falls silent
+HISTORY_COLUMNS = ("return_quantile", "event_burst")  # measured against what matured before t_c
 ENTRY_COLUMNS = (
     "instrument", "timeframe", "ts", "label_version", "horizon_bars", "entry_price", "atr",
     "upper_barrier", "lower_barrier", "is_upper_adjusted", "is_lower_adjusted",
@@ -76,8 +77,8 @@ def certify(  # noqa: PLR0913 - a certificate is about one chain and all that we
     key: Sequence[str],
     start_us: int,
     end_us: int,
+    instrument: Instrument,
     cuts: int = 1,
-    instrument: Instrument | None = None,
     claims: Sequence[Claim] = (Claim(),),
 ) -> Certificate:
     """Recompute ``rows`` with the future cut off, and with it replaced, at random instants.
@@ -101,11 +102,10 @@ def certify(  # noqa: PLR0913 - a certificate is about one chain and all that we
     start_us, end_us : int
         Bounds [start, end) of the partition in UTC microseconds. Cuts fall inside, and after the
         end only where rows are still maturing there (labels).
+    instrument : Instrument
+        Whose base bars ``raw`` holds: its calendar says when each of them ends.
     cuts : int
         How many instants.
-    instrument : Instrument, optional
-        Whose base bars ``raw`` holds. Its calendar says when a bar ends; without it every bar lasts
-        as long as the shortest step between two.
     claims : sequence of Claim
         Which columns are known when. All of them by ``known_at`` unless told.
 
@@ -140,7 +140,7 @@ def certify(  # noqa: PLR0913 - a certificate is about one chain and all that we
 
 
 def certify_entry(
-    compute: Callable[[pl.DataFrame], pl.DataFrame],
+    compute: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
     rows: pl.DataFrame,
     *,
     path: pl.DataFrame,
@@ -153,14 +153,14 @@ def certify_entry(
     Truncation cannot see a path that starts at the entry candle's open: that candle is past. Here
     ``compute`` makes labels of an altered path, with candles, ATR and levels as they were. A random
     set of entries whose horizons and entry candles do not overlap keeps its own bars; every other
-    bar is another one; their labels must not change.
+    bar is another one; their labels must not change (but for what ``HISTORY_COLUMNS`` names).
 
     Parameters
     ----------
     compute : callable
-        From path bars to LABELS rows.
+        From path bars, and the entries that are wanted (a frame of ``ts``), to their LABELS rows.
     rows : DataFrame
-        What ``compute`` makes of ``path`` itself: the partition's rows.
+        What the partition holds: labels of ``path`` as it is.
     path : DataFrame
         Path bars in order: ts, open, high, low, close and whatever else ``compute`` reads.
     instrument, timeframe : Instrument, Timeframe
@@ -175,17 +175,20 @@ def certify_entry(
     """
     rng = np.random.default_rng(seed)
     ordered = rows.sort("ts")
-    entry_us, end_us = _us(entry_instants(instrument, timeframe)(ordered)), _us(ordered["known_at"])
-    picked = _disjoint(_us(ordered["ts"]), end_us, rng)
+    open_us, end_us = _us(ordered["ts"]), _us(ordered["known_at"])
+    entry_us = _us(entry_instants(instrument, timeframe)(ordered))
+    picked = _disjoint(open_us, end_us, rng)
+    if picked:  # from the first entry candle's open to the last horizon's end
+        reach = np.searchsorted(_us(path["ts"]), [open_us[picked[0]], end_us[picked[-1]]])
+        path = path[int(reach[0]) : int(reach[1])]
     if not picked or path.is_empty():
         return Certificate(passed=True, cuts_us=(), rows_compared=0, violations=())
     altered = _outside(_us(path["ts"]), entry_us[picked], end_us[picked])
     # beyond every price of the path, so that an extreme or a touch tells of any bar that is read
     swing = float(np.log(path["high"].to_numpy().max() / path["low"].to_numpy().min()))
-    expected = ordered[picked]
-    found = compute(_replaced(path, altered, rng, swing=swing))
-    found = found.join(expected, on=LABELS.key, how="semi")
-    texts = differences(expected, found, LABELS.key)
+    expected = ordered[picked].drop(HISTORY_COLUMNS)
+    found = compute(_replaced(path, altered, rng, swing=swing), expected.select("ts"))
+    texts = differences(expected, found.drop(HISTORY_COLUMNS), LABELS.key)
     violations = tuple(f"other bars outside [t_c, T): {text}" for text in texts)
     return Certificate(not violations, tuple(entry_us[picked].tolist()), len(picked), violations)
 
@@ -216,15 +219,9 @@ def _text(instant_us: int) -> str:
     return (epoch + dt.timedelta(microseconds=instant_us)).isoformat().replace("+00:00", "Z")
 
 
-def _bar_ends(raw: pl.DataFrame, instrument: Instrument | None) -> Instants:
+def _bar_ends(raw: pl.DataFrame, instrument: Instrument) -> Instants:
+    calendar, base = calendar_for(instrument), instrument.base_timeframe
     stamps = _us(raw["ts"])
-    if instrument is not None:
-        return _session_ends(stamps, calendar_for(instrument), instrument.base_timeframe)
-    step = int(np.diff(stamps).min()) if stamps.size > 1 else 0
-    return stamps + step
-
-
-def _session_ends(stamps: Instants, calendar: SessionCalendar, base: Timeframe) -> Instants:
     # bars outside the session feed nothing; theirs is the nominal end
     ends = stamps + base.microseconds
     inside = calendar.in_session(stamps)

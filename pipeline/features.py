@@ -5,7 +5,7 @@ the same bits however the candles are cut. Belongs here: frames, nulls and their
 what a feature is (``feature_columns``), and where rows rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,22 +75,19 @@ def extend(
     _check(bars, context, carried, instrument=instrument, timeframe=timeframe)
     ts = _instants(bars["ts"])
     arrays = BarColumns(
-        high=_floats(bars["high"]),
-        low=_floats(bars["low"]),
-        close=_floats(bars["close"]),
-        volume=_floats(bars["volume"]),
+        **_floats(bars, ("high", "low", "close", "volume")),
         session=_sessions(ts, instrument),
         known_us=_instants(bars["known_at"]),
-        context={name: _floats(context[name]) for name in CONTEXT_COLUMNS},
+        context=_floats(context, CONTEXT_COLUMNS),
     )
     n_before = int(carried["bars"][0])
-    values = compute(arrays, carried)
-    columns = [pl.Series(f.name, _finite(values[f.name]), nan_to_null=True) for f in FEATURE_LIST]
+    values = {name: _finite(x) for name, x in compute(arrays, carried).items()}
+    columns = [pl.Series(f.name, values[f.name], nan_to_null=True) for f in FEATURE_LIST]
     rows = bars.select("instrument", "timeframe", "ts", "known_at").with_columns(columns)
     if ts.size:
         carried["bars"] += ts.size
         carried["last_us"][0] = ts[-1]
-    return Extended(FEATURES.conform(rows), carried, _null_reasons(rows, arrays, n_before))
+    return Extended(FEATURES.conform(rows), carried, _null_reasons(values, arrays, n_before))
 
 
 def _carried(state: State) -> dict[str, npt.NDArray[Any]]:
@@ -148,14 +145,16 @@ def _sessions(ts: Instants, instrument: Instrument) -> Instants:
     return opens[index]
 
 
-def _null_reasons(rows: pl.DataFrame, bars: BarColumns, n_before: int) -> dict[str, str]:
+def _null_reasons(values: Mapping[str, Series], bars: BarColumns, n_before: int) -> dict[str, str]:
     """Return for each column with nulls why, and how many bars each reason explains."""
-    n = rows.height
+    n = bars.close.size
     n_without = int(np.isnan(bars.volume).sum())
     reasons = {}
     for feature in FEATURE_LIST:
-        left = rows[feature.name].is_null().to_numpy()
-        said = []
+        left = np.isnan(values[feature.name])
+        said: list[str] = []
+        if not left.any():
+            continue
         if feature.needs_volume and n_without:
             said.append(f"volume is null in the source: {n_without} of {n} bars")
             left &= ~_sees(np.isnan(bars.volume), feature.lookback_bars)
@@ -164,8 +163,7 @@ def _null_reasons(rows: pl.DataFrame, bars: BarColumns, n_before: int) -> dict[s
             if count:
                 said.append(f"{reason}: {count} of {n} bars")
                 left &= ~is_so
-        if said:
-            reasons[feature.name] = "; ".join(said)
+        reasons[feature.name] = "; ".join(said)
     return reasons
 
 
@@ -193,9 +191,10 @@ def _finite(values: Series) -> Series:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _floats(column: pl.Series) -> Series:
-    """Return the column as float64, NaN for null."""
-    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+def _floats(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Series]:
+    """Return the columns as float64, NaN for null."""
+    filled = frame.select(pl.col(names).cast(pl.Float64).fill_null(np.nan))
+    return {column.name: column.to_numpy() for column in filled}
 
 
 def _instants(column: pl.Series) -> Instants:

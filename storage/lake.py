@@ -43,7 +43,7 @@ ROW_GROUP_ROWS: Final = 4096  # last 500 rows of 44,640: 0.7 ms, one row group f
 COMPRESSION_LEVEL: Final = 3
 
 _LOCK: Final = ".lock"
-_RESOLVE_AGAIN: Final = 3  # times that retention may overtake one read of the newest rows
+_ATTEMPTS: Final = 4  # to read the newest rows while retention takes resolved versions away
 _MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=^+-]*")
 
@@ -226,14 +226,15 @@ class ParquetLake:
         """
         if rows < 1:
             raise InputError(f"rows: expected >= 1, was {rows}")
-        for _ in range(_RESOLVE_AGAIN):
+        attempts = 0
+        while True:
+            attempts += 1
             refs = self._newest_refs(table, timeframe, instrument, rows=rows)
-            offset = max(0, sum(ref.rows for ref in refs) - rows)
             try:
-                return self._read(refs, offset=offset)
+                return self._read(refs, offset=max(0, sum(ref.rows for ref in refs) - rows))
             except NotMaterializedError:  # retired since it was resolved
-                continue
-        return self._read(refs, offset=offset)
+                if attempts == _ATTEMPTS:
+                    raise
 
     def verify(self, ref: PartitionRef) -> None:
         """Read a version whole; raise ``CorruptPartitionError`` unless it hashes to its name."""

@@ -12,7 +12,6 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
 )
 
 from assets.line import Line
@@ -33,19 +32,17 @@ class Watch:
         """Add a bar for each stage that a run is about to look at."""
         for stage in stages:
             name = "/".join(stage.asset_path)
-            task = self.progress.add_task(name, total=partitions, start=False)
-            self.tasks[_slot(stage)] = task
+            self.tasks[_slot(stage)] = self.progress.add_task(name, total=partitions)
 
     def published(self, key: PartitionKey) -> None:
         """Move the bar of the partition's asset."""
         task = self.tasks.get((key.table, key.timeframe)) or self.tasks.get((key.table, ""))
         if task is not None:
-            self.progress.start_task(task)
             self.progress.advance(task)
 
 
 def _slot(stage: Stage) -> tuple[str, str]:
-    return (stage.table.name, stage.timeframe.value if stage.timeframe else "")
+    return (stage.table_name, stage.timeframe.value if stage.timeframe else "")
 
 
 @contextmanager
@@ -56,7 +53,6 @@ def watched_line(console: Console) -> Iterator[Watch]:
         TextColumn("{task.description:<24}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
         console=console,
     )
     watches: list[Watch] = []

@@ -59,7 +59,8 @@ def test_no_atr_no_barriers() -> None:
     for atr in (NAN, 0.0, -1.0):
         b = one(100.0, atr, 99.0, 101.0)
         assert np.isnan([b.upper[0], b.lower[0]]).all()
-        assert not (b.is_upper_adjusted[0] or b.is_lower_adjusted[0])
+        assert not b.is_upper_adjusted[0]
+        assert not b.is_lower_adjusted[0]
 
 
 @given(

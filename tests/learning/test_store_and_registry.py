@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import sqlalchemy as sa
 
@@ -25,7 +26,6 @@ from market.errors import LearningError, ModelNotFoundError, StorageError
 Simulate = Callable[..., TrainingSet]
 
 NAME = "barrier_h4"
-INSTALLED = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def store(
     yield store
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415 - only here
 
-    engine = getattr(utils._get_store(store.tracking_uri), "engine", None)
+    engine = getattr(utils._get_store(store.tracking_uri), "engine", None)  # type: ignore[no-untyped-call]
     if engine is not None:
         engine.dispose()
 
@@ -80,7 +80,7 @@ def test_a_version_leads_to_its_bundle_and_facts(
     assert version.tags["wavehouse.data_version"] == made.data_version
     assert version.tags["wavehouse.training"] == training_key(bundles["xgboost"])
     assert len(version.run_id) == 32
-    assert registry.names() == [NAME]
+    assert NAME in registry.names()
     assert [v.version for v in store.versions(NAME)][:2] == [1, 2]
 
 
@@ -225,8 +225,6 @@ def test_a_tracking_server_needs_a_place_for_the_journal(tmp_path: Path) -> None
 def test_served_rows_name_model_version_and_answer(
     store: ModelStore, registry: SqlModelRegistry, rows: TrainingSet
 ) -> None:
-    import polars as pl  # noqa: PLC0415
-
     served = ServedModel.load(registry, NAME, CHALLENGER)
     frame = pl.DataFrame(rows.x[:5], schema=list(rows.features), orient="row")
     made = predict_rows(served, frame)
@@ -237,12 +235,30 @@ def test_served_rows_name_model_version_and_answer(
     assert store.tracking_uri.startswith("sqlite")
 
 
-@pytest.mark.parametrize("is_installed", [True, False])
-def test_anybody_with_mlflow_can_ask_the_model(
-    store: ModelStore, bundles: dict[str, Bundle], rows: TrainingSet, *, is_installed: bool
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_loads_what_the_alias_names(
+    store: ModelStore, bundles: dict[str, Bundle], rows: TrainingSet
+) -> None:
+    import mlflow  # noqa: PLC0415 - four seconds
+    import pandas as pd  # noqa: PLC0415
+
+    mlflow.set_tracking_uri(store.tracking_uri)
+    mlflow.set_registry_uri(store.tracking_uri)
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHALLENGER}")
+    made = model.predict(pd.DataFrame(rows.x[:4], columns=list(rows.features)))
+    assert made.columns.to_list() == ["p_bearish", "p_neutral", "p_bullish"]
+    expected = bundles["xgboost"].predict(rows.x[:4]).probabilities
+    np.testing.assert_allclose(made.to_numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_anybody_with_mlflow_and_without_wavehouse_can_ask_the_model(
+    store: ModelStore, bundles: dict[str, Bundle], rows: TrainingSet
 ) -> None:
     code = """
-import json, sys, warnings
+import importlib.util, json, sys, warnings
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+assert importlib.util.find_spec("learning") is None
 warnings.simplefilter("ignore")
 import mlflow, pandas as pd
 mlflow.set_tracking_uri(sys.argv[1])
@@ -250,10 +266,9 @@ x = json.loads(sys.stdin.read())
 model = mlflow.pyfunc.load_model("models:/barrier_h4@challenger")
 print(model.predict(pd.DataFrame(x["rows"], columns=x["features"])).to_json(orient="split"))
 """
-    x = rows.columns(rows.features)[:3]
-    assert np.isfinite(x).all()
+    x = rows.x[:3]
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", ("" if is_installed else INSTALLED) + code, store.tracking_uri],
+        [sys.executable, "-c", code, store.tracking_uri],
         input=json.dumps({"rows": x.tolist(), "features": list(rows.features)}),
         capture_output=True,
         text=True,
@@ -266,10 +281,8 @@ print(model.predict(pd.DataFrame(x["rows"], columns=x["features"])).to_json(orie
         },
     )
     answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["columns"] == ["p_bearish", "p_neutral", "p_bullish"]
-    np.testing.assert_allclose(
-        answer["data"], bundles["xgboost"].predict(x).probabilities, atol=1e-9
-    )
+    expected = bundles["xgboost"].predict(x).probabilities
+    np.testing.assert_allclose(answer["data"], expected, atol=1e-9)
 
 
 def _copy_versions(store: ModelStore, name: str, source: str | None = None) -> None:

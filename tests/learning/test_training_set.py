@@ -111,7 +111,7 @@ def test_a_feature_known_after_its_entry_is_refused(make_market: Market, hours: 
     features = features.with_columns(
         known_at=pl.when(pl.int_range(pl.len()) == 20).then(later).otherwise("known_at")
     )
-    with pytest.raises(LearningError, match="features.known_at of EURUSD H4"):
+    with pytest.raises(LearningError, match=r"features\.known_at of EURUSD H4"):
         build(features, labels, cutoff_us=micros(labels, "matured_at", 39), inputs={})
 
 

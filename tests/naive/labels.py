@@ -1,4 +1,4 @@
-"""Labels told slowly: one candle at a time, one path bar at a time, straight from the definition."""
+"""Labels told slowly: one candle, one path bar at a time, straight from the definition."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def label(
     """Label one candle; instants are microseconds."""
     timeframe, base = timeframes
     t_c, price, atr = candle["known_at"], candle["close"], known["atr"]
-    grid = calendar.grid(timeframe, t_c, t_c + 400 * 86_400_000_000)
+    grid = calendar.grid(timeframe, t_c, t_c + 8 * 86_400_000_000)
     bars = list(zip(grid.open_us.tolist(), grid.end_us.tolist(), strict=True))[: config.horizon]
     end = bars[-1][1]
     inside = [r for r in path.iter_rows(named=True) if t_c <= r["ts"] < end]
@@ -70,8 +70,8 @@ def label(
         row["return_sign"] = int(np.sign(change))
         row["vol_scaled_return"] = None if not atr else max(-10.0, min(10.0, change / atr))
     if not is_ended and not empty:
-        row["mfe"] = max(0.0, max((r["high"] - price) / price for r in inside))
-        row["mae"] = min(0.0, min((r["low"] - price) / price for r in inside))
+        row["mfe"] = max(0.0, *((r["high"] - price) / price for r in inside))
+        row["mae"] = min(0.0, *((r["low"] - price) / price for r in inside))
         row["profit_factor"] = row["mfe"] / -row["mae"] if row["mae"] else None
     return row
 

@@ -1,5 +1,6 @@
 """The level machine told slowly: one object a level, one loop a step, history kept whole."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -77,7 +78,7 @@ def average_true_range(candles: Sequence[Candle], period: int) -> float | None:
     """Wilder's average true range of the last candle, from the very first one on."""
     ranges = [
         max(now.high - now.low, abs(now.high - before.close), abs(now.low - before.close))
-        for before, now in zip(candles, candles[1:], strict=False)
+        for before, now in itertools.pairwise(candles)
     ]
     if len(ranges) < period:
         return None
@@ -118,11 +119,13 @@ class Step:
             self.drop(min(self.book.levels, key=lambda x: (self.strength(x), x.born)))
 
     def breaks(self, level: Level) -> bool:
+        """Whether the close lies beyond the level by more than the break distance."""
         far = self.width(self.rules.break_, level)
         beyond = self.now.close - level.price
         return beyond > far if level.kind == "resistance" else -beyond > far
 
     def flips(self, level: Level) -> bool:
+        """Whether the candle retests a broken level from the far side in time."""
         assert level.break_bar is not None
         if self.t - level.break_bar > self.rules.flip_bars or not self.is_near(level):
             return False
@@ -132,6 +135,7 @@ class Step:
         return all(close < level.price for close in both)
 
     def flip(self, level: Level) -> None:
+        """Make a level that broke one of the other kind."""
         level.kind = "support" if level.kind == "resistance" else "resistance"
         level.status, level.break_bar = "active", None
         level.last_touch = level.last_contact = self.t
@@ -141,6 +145,7 @@ class Step:
         self.tell(f"FLIP_TO_{level.kind.upper()}", level, beyond)
 
     def contact(self, level: Level) -> None:
+        """Record a contact; a touch where a new episode begins."""
         is_new_episode = self.t - level.last_contact > self.rules.episode_gap
         level.last_contact = self.t
         if is_new_episode:
@@ -153,11 +158,13 @@ class Step:
                 self.tell("TOUCH_DOWN", level, level.price - self.now.low)
 
     def is_over(self, level: Level) -> bool:
+        """Whether it waited too long."""
         if level.break_bar is not None:
             return self.t - level.break_bar >= self.rules.flip_bars
         return self.t - level.last_touch >= self.rules.expiry_bars
 
     def drop(self, level: Level) -> None:
+        """Remove it."""
         is_down = self.lies_below(self.now.close, level)
         beyond = self.now.close - level.price
         self.tell(
@@ -168,6 +175,7 @@ class Step:
         self.book.levels.remove(level)
 
     def create(self) -> None:
+        """Make a level of a turn, or a contact of one that is there."""
         was_green, is_green = (c.close > c.open for c in (self.before, self.now))
         was_red, is_red = (c.close < c.open for c in (self.before, self.now))
         if was_green and is_red:
@@ -190,27 +198,33 @@ class Step:
         self.tell(f"NEW_{kind.upper()}", level, None)
 
     def is_near(self, level: Level) -> bool:
+        """Whether the candle enters the band."""
         band = self.width(self.rules.touch, level)
         return self.now.low <= level.price + band and self.now.high >= level.price - band
 
     def width(self, share: float, level: Level) -> float:
+        """Return a distance in price."""
         return share * (abs(level.price) if self.rules.is_price_unit else self.atr)
 
     def distance(self, level: Level) -> float:
+        """Return how far the close is."""
         return abs(self.now.close - level.price)
 
     @staticmethod
     def lies_below(price: float, level: Level) -> bool:
+        """Whether a price lies below; an equal one is on the level's own side."""
         if price == level.price:
             return level.kind == "resistance"
         return price < level.price
 
     def strength(self, level: Level) -> float:
+        """Return 0..10."""
         mean = sum(level.rebounds) / len(level.rebounds)
         age = 2 ** (-(self.t - level.last_touch) / self.rules.half_life_bars)
         return 10 * (1 - math.exp(-(0.5 * level.touches + mean))) * age
 
     def tell(self, event: str, level: Level, beyond: float | None) -> None:
+        """Write the event down."""
         penetration = None if beyond is None else max(0.0, beyond) / self.atr
         self.book.events.append(
             Event(

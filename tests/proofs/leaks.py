@@ -154,12 +154,13 @@ def certify_entry(of: Month, leak: Rows | None, seed: int) -> Certificate:
     context = of.levels(bars).context
     path = of.path(of.raw, of.watermark_us)
 
-    def compute(altered: pl.DataFrame) -> pl.DataFrame:
+    def compute(altered: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         seen = leak(altered) if leak else altered
-        return of.labels(bars, context, seen, of.watermark_us)
+        wanted = [frame.join(entries, on="ts", how="semi") for frame in (bars, context)]
+        return of.labels(wanted[0], wanted[1], seen, of.watermark_us)
 
     return causality.certify_entry(
-        compute, compute(path),
+        compute, compute(path, context.select("ts")),
         path=path, instrument=of.instrument, timeframe=of.timeframe, seed=seed,
     )  # fmt: skip
 

@@ -144,11 +144,11 @@ def test_the_level_machine_gives_the_same_bits_however_its_input_is_cut(
             assert_same_bits(getattr(getattr(whole, side), name), together, f"{side} {name}")
     for name in level_kernel.Events._fields:
         shift = [piece.start if name == "bar" else 0 for piece in cut]
-        together = [
+        joined = [
             getattr(p.events, name) + by if name == "bar" else getattr(p.events, name)
             for p, by in zip(parts, shift, strict=True)
         ]
-        assert_same_bits(getattr(whole.events, name), np.concatenate(together), f"event {name}")
+        assert_same_bits(getattr(whole.events, name), np.concatenate(joined), f"event {name}")
     for name, array in once.items():
         assert_same_bits(array, many[name], f"state {name}")
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 START = 1_490_000_400_000_000  # 2017-03-20 09:00 UTC
 KEY = ("ts",)
+BITCOIN = Instrument("BTC", "crypto", "crypto", "csv", "BTC", Timeframe.H1, 0.01, 1e-6)
 
 
 def bars(n: int, *, seed: int = 0, missing: float = 0.0) -> pl.DataFrame:
@@ -63,7 +64,7 @@ def certify(chain: causality.Chain, raw: pl.DataFrame, seed: int, cuts: int = 1)
     first, last = raw["ts"].dt.timestamp("us").to_numpy()[[0, -1]]
     return causality.certify(
         chain, chain(raw, int(last) + HOUR),
-        raw=raw, watermark_us=int(last) + HOUR, seed=seed, key=KEY, cuts=cuts,
+        raw=raw, watermark_us=int(last) + HOUR, seed=seed, key=KEY, cuts=cuts, instrument=BITCOIN,
         start_us=int(first), end_us=int(last) + HOUR,
     )  # fmt: skip
 
@@ -79,7 +80,7 @@ LEAKING = {
     "next close": pl.col("close").shift(-1),
     "rolling mean in the middle": pl.col("close").rolling_mean(5, center=True, min_samples=1),
     "deviation from the series' mean": pl.col("close") - pl.col("close").mean(),
-    "rank": pl.col("close").rank(),
+    "quantile": pl.col("close").rank() / pl.len(),
     "reversed sum": pl.col("close").cum_sum(reverse=True),
     "number of bars": pl.len().cast(pl.Float64),
 }
@@ -132,6 +133,20 @@ def test_equal_seeds_give_equal_certificates_and_others_cut_elsewhere() -> None:
     assert len({certify(chain, raw, seed).cuts_us for seed in range(20)}) > 15
 
 
+def test_a_long_partition_is_cut_early_and_its_future_is_short() -> None:
+    n = 30_000
+    seen = list[int]()
+
+    def chain(raw: pl.DataFrame, watermark_us: int) -> pl.DataFrame:
+        seen.append(raw.height)
+        return hourly(pl.col("close"))(raw, watermark_us)
+
+    certificate = certify(chain, bars(n), 0, cuts=6)
+    assert certificate.passed
+    assert max(certificate.cuts_us) <= START + HOUR * (n // causality.SHARE + 1)
+    assert max(seen[1:]) <= n // causality.SHARE + 1 + causality.FUTURE_BARS
+
+
 def test_it_needs_a_cut() -> None:
     with pytest.raises(InputError, match="cuts: expected >= 1, was 0"):
         certify(hourly(pl.col("close")), bars(5), 0, cuts=0)
@@ -143,7 +158,8 @@ def test_nothing_to_cut_compares_nothing_and_says_so(n: int) -> None:
     raw = bars(2).head(n)
     certificate = causality.certify(
         chain, chain(raw, START + HOUR),
-        raw=raw, watermark_us=START + HOUR, seed=0, key=KEY, start_us=START, end_us=START + HOUR,
+        raw=raw, watermark_us=START + HOUR, seed=0, key=KEY, instrument=BITCOIN,
+        start_us=START, end_us=START + HOUR,
     )  # fmt: skip
     assert certificate == Certificate(passed=True, cuts_us=(), rows_compared=0, violations=())
 
@@ -225,7 +241,7 @@ def test_a_claim_checks_its_columns_by_its_own_instant() -> None:
 
     def passes(*claims: Claim) -> bool:
         return causality.certify(
-            chain, rows, raw=raw, watermark_us=end, seed=1, key=KEY,
+            chain, rows, raw=raw, watermark_us=end, seed=1, key=KEY, instrument=BITCOIN,
             start_us=START, end_us=end, claims=claims,
         ).passed  # fmt: skip
 

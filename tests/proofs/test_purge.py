@@ -85,7 +85,8 @@ def window_from_first_labels_end(rows: TrainingSet, test: Mask, embargo_bars: in
     bars = np.sort(rows.t_c)
     after = np.searchsorted(bars, rows.t_c) - np.searchsorted(bars, end, side="right")
     outside = (rows.matured_at < start) | ((rows.t_c > end) & (after >= embargo_bars))
-    return outside & ~test
+    out: Mask = outside & ~test
+    return out
 
 
 def window_to_last_rows_maturity(rows: TrainingSet, test: Mask, embargo_bars: int) -> Mask:

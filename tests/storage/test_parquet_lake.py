@@ -1,5 +1,7 @@
 """What the lake on disk promises beyond the port: bytes, history, retention, damage."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,23 @@ def test_retention_counts_versions_not_moves(tmp_path: Path) -> None:
     for code_version in "23456":
         write(lake, 1.0, code_version=code_version)
     assert lake.read([old]).height == 10
+
+
+def test_newest_resolves_again_when_retention_was_faster(tmp_path: Path) -> None:
+    class Overtaken(ParquetLake):
+        times = 0
+
+        def _read(self, refs: Sequence[PartitionRef], *, offset: int) -> pl.DataFrame:
+            if self.times < 2:
+                self.times += 1
+                write(self, 10.0 * self.times)
+                write(self, 10.0 * self.times + 1)
+            return super()._read(refs, offset=offset)
+
+    lake = Overtaken(tmp_path, retention_versions=1)
+    write(lake)
+    assert lake.newest(*SERIES, rows=1)["close"].item() == pytest.approx(21.0 + 1.1009)
+    assert lake.times == 2
 
 
 def test_retention_cannot_be_negative(tmp_path: Path) -> None:
@@ -336,3 +355,45 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "candles").write_text("a file where a folder belongs")
     with pytest.raises(StorageError, match="candles/H1/EURUSD"):
         write(ParquetLake(tmp_path))
+
+
+def test_everything_is_on_disk_before_the_pointer_says_so(tmp_path: Path) -> None:
+    """A kill cannot show this: what the kernel holds survives it, and not a power cut."""
+    said: list[str] = []
+    paths: dict[int, str] = {}
+    real_open, real_fsync, real_replace = os.open, os.fsync, os.replace
+
+    def traced_open(path: Any, *arguments: Any, **more: Any) -> int:
+        descriptor = real_open(path, *arguments, **more)
+        paths[descriptor] = Path(path).name
+        return descriptor
+
+    def traced_fsync(descriptor: int) -> None:
+        said.append(f"fsync {paths[descriptor]}")
+        real_fsync(descriptor)
+
+    def traced_replace(source: Path, target: Path) -> None:
+        said.append(f"replace {Path(target).name}")
+        real_replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", traced_open)
+        patched.setattr(os, "fsync", traced_fsync)
+        patched.setattr(os, "replace", traced_replace)
+        version = write(ParquetLake(tmp_path / "safe"), state=STATE).version
+        safe = said.copy()
+        said.clear()
+        write(ParquetLake(tmp_path / "fast", fsync=False), state=STATE)
+    assert safe[-9:] == [
+        f"fsync .tmp-{version}.state",
+        f"replace {version}.state",
+        f"fsync .tmp-{version}.parquet",
+        f"replace {version}.parquet",
+        "fsync .tmp-current.json",
+        "fsync history.jsonl",
+        "fsync 2017-05",
+        "replace current.json",
+        "fsync 2017-05",
+    ]
+    assert safe[:-9] == ["fsync " + n for n in (tmp_path.name, "safe", "candles", "H1", "EURUSD")]
+    assert [word for word in said if "fsync" in word] == []

@@ -77,7 +77,7 @@ def _ask(console: Console, url: str) -> None:
             "/v1/labels",
             params={
                 "instrument_id": INSTRUMENT, "granularity": TIMEFRAME, "start_date": "2018-02-01",
-                "end_date": "2018-02-28", "sort": "ts_desc", "per_page": 12,
+                "end_date": "2018-02-28", "sort": "ts_desc", "per_page": 10,
             },
         ).raise_for_status()  # fmt: skip
         prediction = client.post(
@@ -89,7 +89,7 @@ def _ask(console: Console, url: str) -> None:
 
 def _print_labels(console: Console, page: dict[str, Any]) -> None:
     table = RichTable(
-        "bar opens (UTC)", "status", "label", "hit", "lower", "upper", "forward return",
+        "bar opens", "status", "label", "hit", "lower", "upper", "return",
         title=f"GET /v1/labels: the newest {TIMEFRAME} labels of {INSTRUMENT}",
     )  # fmt: skip
     for row in page["data"]:
@@ -97,7 +97,7 @@ def _print_labels(console: Console, page: dict[str, Any]) -> None:
         barrier = labels["enhanced_triple_barrier"]
         forward = labels["forward_return"]
         table.add_row(
-            row["ts"][:16].replace("T", " "), row["status"], _text(barrier["label"], "+d"),
+            row["ts"][5:16].replace("T", " "), row["status"], _text(barrier["label"], "+d"),
             barrier["barrier_hit"] or "·", _text(barrier["lower_barrier"], ".5f"),
             _text(barrier["upper_barrier"], ".5f"), _text(forward, "+.4%"),
         )  # fmt: skip
@@ -121,4 +121,4 @@ def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
 
 
 def _text(value: float | None, form: str) -> str:
-    return "·" if value is None else format(value, form)
+    return "·" if value is None else ("0" if form == "+d" and value == 0 else format(value, form))
