@@ -84,7 +84,9 @@ def _asset(
     )
     def asset(
         context: dg.AssetExecutionContext, line: dg.ResourceParam[Line]
-    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]]:
+    ) -> Iterator[
+        dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]
+    ]:
         stale_only = context.run.tags.get(STALE_ONLY) == "true"
         finished = []
         for partition in sorted(context.partition_keys, key=lambda p: p.rsplit("|", 1)):
@@ -147,9 +149,7 @@ def _refuse_if_failed(key: PartitionKey, outcomes: dict[str, Outcome]) -> None:
     failed = {name: o for name, o in outcomes.items() if not o.passed}
     if failed:
         words = "; ".join(f"{name}: {o.description}" for name, o in failed.items())
-        raise dg.Failure(
-            description=f"{key.path}: not published, {words}", allow_retries=False
-        )
+        raise dg.Failure(description=f"{key.path}: not published, {words}", allow_retries=False)
 
 
 def _evaluation(
@@ -187,9 +187,7 @@ def _event(
         image = base64.b64encode(plot()).decode()
         metadata["plot"] = dg.MetadataValue.md(f"![plot](data:image/svg+xml;base64,{image})")
     tags = {"dagster/data_version": ref.version, "dagster/code_version": ref.code_version}
-    return dg.AssetMaterialization(
-        asset_key, partition=partition, metadata=metadata, tags=tags
-    )
+    return dg.AssetMaterialization(asset_key, partition=partition, metadata=metadata, tags=tags)
 
 
 def _columns(stage: Stage) -> dg.TableSchema:

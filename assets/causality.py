@@ -14,14 +14,13 @@ from market.tables import LABELS, TABLES
 from market.timeframes import Timeframe
 from pipeline import causality
 
+
 def seed_of(key: PartitionKey) -> int:
     """Return the partition's own seed: random instants that a re-run draws again."""
     return int.from_bytes(hashlib.sha256(key.path.encode()).digest()[:4], "big")
 
 
-def of_rows(
-    line: Line, key: PartitionKey, chain: causality.Chain, rows: pl.DataFrame
-) -> Outcome:
+def of_rows(line: Line, key: PartitionKey, chain: causality.Chain, rows: pl.DataFrame) -> Outcome:
     """Recompute from base bars with the future cut off and replaced; nothing known may change."""
     refs = reading.raw_window(line, key, 1)
     start_us, end_us = month_bounds(key.month)

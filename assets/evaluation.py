@@ -48,7 +48,9 @@ class Evaluation(LearningStage):
     def inputs(self, line: Line, key: PartitionKey) -> Inputs:
         """The cutoff's models, and features and labels of the month that judges them."""
         models = {
-            kind: [line.lake.resolve(PartitionKey(f"models_{kind}", key.timeframe, POOLED, key.month))]
+            kind: [
+                line.lake.resolve(PartitionKey(f"models_{kind}", key.timeframe, POOLED, key.month))
+            ]
             for kind in KINDS
         }
         judging = {
@@ -62,7 +64,9 @@ class Evaluation(LearningStage):
         cutoff_us, end_us = month_start(key.month), month_start(shift_month(key.month, 1))
         if not _is_matured(line, inputs):
             rows = EVALUATIONS.empty()
-            return Result(rows, attributes={"verdict": WAITING}, checks=self._checks(rows, cutoff_us))
+            return Result(
+                rows, attributes={"verdict": WAITING}, checks=self._checks(rows, cutoff_us)
+            )
         judged = rows_of(line, inputs, month_start(shift_month(key.month, 4)))
         judged = judged.between(cutoff_us, end_us)
         bundles = {kind: _bundle(inputs.rows[kind][0]) for kind in KINDS}

@@ -40,9 +40,7 @@ def available_months(line: Line, instrument_id: str) -> list[str]:
     return list(month_range(month_of(first_us), month_of(end_us - 1)))
 
 
-def plan(
-    line: Line, stages: Iterable[Stage], instrument_id: str, months: Sequence[str]
-) -> Plan:
+def plan(line: Line, stages: Iterable[Stage], instrument_id: str, months: Sequence[str]) -> Plan:
     """Find the stale partitions of these stages and months."""
     chosen = tuple(s for s in stages if s.applies_to(line, instrument_id))
     total = len(chosen) * len(months)

@@ -60,9 +60,7 @@ class Labels(Stage):
         def path_of(raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
             return reading.build_candles(line, base_key, raw, until_us).rows
 
-        def compute(
-            candles: pl.DataFrame, path: pl.DataFrame, until_us: int
-        ) -> pl.DataFrame:
+        def compute(candles: pl.DataFrame, path: pl.DataFrame, until_us: int) -> pl.DataFrame:
             context = levels.extend(
                 state, candles, instrument=key.instrument, timeframe=key.timeframe
             ).context

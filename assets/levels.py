@@ -38,9 +38,7 @@ class Levels(Stage):
         """Run the machine over the month."""
         state = reading.level_state(line, inputs)
         candles = line.lake.read(inputs.rows["candles"])
-        done = levels.extend(
-            state, candles, instrument=key.instrument, timeframe=key.timeframe
-        )
+        done = levels.extend(state, candles, instrument=key.instrument, timeframe=key.timeframe)
         bounds = month_bounds(key.month)
 
         def chain(raw: pl.DataFrame, watermark_us: int) -> pl.DataFrame:

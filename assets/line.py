@@ -23,4 +23,6 @@ class Line:
     book: InstrumentBook
     provider_for: Callable[[Instrument], Provider]
     model_store: "Callable[[], ModelStore]"
-    on_published: Callable[[PartitionKey], None] = lambda _key: None  # progress, for whoever watches
+    on_published: Callable[[PartitionKey], None] = lambda _key: (
+        None
+    )  # progress, for whoever watches

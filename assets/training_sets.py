@@ -103,6 +103,8 @@ def maturity(rows: pl.DataFrame, cutoff_us: int) -> Outcome:
     mix = {str(k): int((rows["label"] == k).sum()) for k in (-1, 0, 1)}
     return Outcome(
         passed=late == 0,
-        description=f"{late} rows matured after the cutoff" if late else "all matured by the cutoff",
+        description=f"{late} rows matured after the cutoff"
+        if late
+        else "all matured by the cutoff",
         metadata={"rows": rows.height, **{f"label_{k}": n for k, n in mix.items()}},
     )

@@ -43,7 +43,9 @@ def machine() -> str:
     model = "unknown processor"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x]
+        names = [
+            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
+        ]
         model = f"{len(names)} x {names[0]}" if names else model
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
     return f"{model}, Python {platform.python_version()}, {versions}"
@@ -76,7 +78,11 @@ def _candles(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{month['seconds'] * 1e3:.1f} ms",
             f"Polars takes {month_polars['ratio_to_wavehouse']:.2f} x our time",
         ),
-        ("peak memory, first to twelfth month", f"{first:.0f} → {last:.0f} MB", "bounded by a partition"),
+        (
+            "peak memory, first to twelfth month",
+            f"{first:.0f} → {last:.0f} MB",
+            "bounded by a partition",
+        ),
     ]
 
 

@@ -59,9 +59,7 @@ class PartitionRef:
 class Lake(Protocol):
     """Where partitions rest: immutable versions behind an atomically replaced pointer."""
 
-    def writing(
-        self, table: str, timeframe: str, instrument: str
-    ) -> AbstractContextManager[None]:
+    def writing(self, table: str, timeframe: str, instrument: str) -> AbstractContextManager[None]:
         """Hold the one writer's place of a series; raise ``PartitionBusyError`` if taken."""
         ...
 

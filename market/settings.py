@@ -38,7 +38,9 @@ class StorageSettings(BaseSettings):
 
     model_config = _config("WAVEHOUSE_STORAGE_")
 
-    retention_versions: Annotated[int, Field(ge=0)] = 0  # old versions kept a partition; 0 keeps all
+    retention_versions: Annotated[int, Field(ge=0)] = (
+        0  # old versions kept a partition; 0 keeps all
+    )
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
 
 

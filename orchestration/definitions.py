@@ -27,9 +27,7 @@ def build_defs(*, line: Line | None = None) -> dg.Definitions:
             WHEN_UPSTREAM_CHANGES if stage.timeframe else HOURLY_LATEST,
         )
         for stage in data_stages()
-    ] + [
-        cutoff_asset(stage, CUTOFFS, dependencies(stage), MONTHLY) for stage in learning_stages()
-    ]
+    ] + [cutoff_asset(stage, CUTOFFS, dependencies(stage), MONTHLY) for stage in learning_stages()]
     jobs = build_jobs()
     return dg.Definitions(
         assets=assets,

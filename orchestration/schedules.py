@@ -26,7 +26,8 @@ def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
         month = f"{_now(context):%Y-%m}"
         return [
             dg.RunRequest(
-                run_key=f"{i.id}-{_now(context):%Y-%m-%dT%H}", partition_key=partition_key(i.id, month)
+                run_key=f"{i.id}-{_now(context):%Y-%m-%dT%H}",
+                partition_key=partition_key(i.id, month),
             )
             for i in line.book
         ]

@@ -74,7 +74,9 @@ class Update:
 
     def data(self) -> None:
         """Bring the data stages of every instrument asked up to date."""
-        ids = [self.request.instrument] if self.request.instrument else [i.id for i in self.line.book]
+        ids = (
+            [self.request.instrument] if self.request.instrument else [i.id for i in self.line.book]
+        )
         for instrument in ids:
             self._instrument(instrument)
 
@@ -109,7 +111,9 @@ class Update:
         targets = self.request.targets or ("labels", "features")
         wanted = {left for t in targets for left in LEFT_OF[t.split("/")[0]]}
         stages = [s for s in data_stages() if s.group in wanted and self._is_wanted(s)]
-        self._run(instrument, stages, [m for m in months if m <= shift_month(last, MONTHS_READ_AHEAD)])
+        self._run(
+            instrument, stages, [m for m in months if m <= shift_month(last, MONTHS_READ_AHEAD)]
+        )
 
     def _run(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
         found = self._plan(stages, instrument, months)

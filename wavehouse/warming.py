@@ -20,7 +20,9 @@ def warm() -> None:
     wave = [1.0 + 0.01 * ((i * 7) % 13) for i in range(n)]
     raw = pl.DataFrame(
         {
-            "ts": pl.Series([start + dt.timedelta(hours=i) for i in range(n)], dtype=pl.Datetime("us", "UTC")),
+            "ts": pl.Series(
+                [start + dt.timedelta(hours=i) for i in range(n)], dtype=pl.Datetime("us", "UTC")
+            ),
             "open": wave,
             "high": [w + 0.02 for w in wave],
             "low": [w - 0.02 for w in wave],

@@ -152,7 +152,9 @@ def _base_timeframe(step_us: int, source: Path) -> Timeframe:
     for timeframe in Timeframe:
         if timeframe.microseconds % step_us == 0:
             return timeframe
-    raise InputError(f"{source}: expected bars that fill a timeframe, was {step_us / 1e6:g} s apart")
+    raise InputError(
+        f"{source}: expected bars that fill a timeframe, was {step_us / 1e6:g} s apart"
+    )
 
 
 def _read(source: Path) -> "pl.DataFrame":
@@ -171,7 +173,9 @@ def _read(source: Path) -> "pl.DataFrame":
         raise InputError(f"{source}: expected Parquet or CSV, was unreadable: {first}") from e
     missing = [c for c in ("ts", "open", "high", "low", "close") if c not in frame.columns]
     if missing:
-        raise SchemaError(f"{source}: expected columns ts open high low close, {missing[0]} is missing")
+        raise SchemaError(
+            f"{source}: expected columns ts open high low close, {missing[0]} is missing"
+        )
     if "volume" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("volume"))
     if not isinstance(frame.schema["ts"], pl.Datetime):

@@ -38,7 +38,9 @@ def demo() -> None:
             children.start(Command("api", [script("wavehouse"), "serve", "--port", str(port)], url))
             _ask(console, url)
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. What to open next:")
-        console.print("  [bold]make dev[/bold]          Dagster http://127.0.0.1:3000, MLflow :5000, API :8000/docs")
+        console.print(
+            "  [bold]make dev[/bold]          Dagster http://127.0.0.1:3000, MLflow :5000, API :8000/docs"
+        )
         console.print("  [bold]wavehouse doctor[/bold]  what is installed, reachable, stale")
         console.print("  docs/line.ipynb    the line in pictures")
 
@@ -71,7 +73,9 @@ def _ask(console: Console, url: str) -> None:
             except httpx2.TransportError:
                 pass
             if time.monotonic() > deadline:
-                raise ProviderUnavailableError(f"api: expected healthy within {START_S:.0f} s at {url}")
+                raise ProviderUnavailableError(
+                    f"api: expected healthy within {START_S:.0f} s at {url}"
+                )
             time.sleep(0.1)
         labels = client.get(
             "/v1/labels",
@@ -106,7 +110,9 @@ def _print_labels(console: Console, page: dict[str, Any]) -> None:
 
 def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
     table = RichTable(show_header=False, title="POST /predict: the newest bar")
-    table.add_row("bar", f"{answer['instrument']} {answer['timeframe']}, known at {answer['known_at']}")
+    table.add_row(
+        "bar", f"{answer['instrument']} {answer['timeframe']}, known at {answer['known_at']}"
+    )
     for name, p in answer["probabilities"].items():
         mark = " ←" if name == answer["prediction"] else ""
         table.add_row(name, f"{p:6.1%} {'█' * round(p * 30)}{mark}")
@@ -115,7 +121,9 @@ def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
         "model",
         f"{answer['model']} version {answer['version']} ({answer['kind']}, alias {answer['alias']})",
     )
-    table.add_row("features", f"{answer['feature_data']['path']} @ {answer['feature_data']['version'][:12]}")
+    table.add_row(
+        "features", f"{answer['feature_data']['path']} @ {answer['feature_data']['version'][:12]}"
+    )
     table.add_row("prediction id", answer["prediction_id"])
     console.print(table)
 

@@ -101,7 +101,9 @@ def _lake() -> Iterator[Finding]:
     for i in open_book(home):
         months = lake.months("candles", i.base_timeframe.value, i.id)
         if months:
-            yield Finding(f"lake {i.id}", "ok", f"{len(months)} months, {months[0]} to {months[-1]}")
+            yield Finding(
+                f"lake {i.id}", "ok", f"{len(months)} months, {months[0]} to {months[-1]}"
+            )
         else:
             advice = f"wavehouse materialize --instrument {i.id}"
             yield Finding(f"lake {i.id}", "warn", "nothing materialised", advice)
@@ -120,7 +122,9 @@ def _freshness() -> Iterator[Finding]:
             yield Finding(what, "ok", f"{found.total} partitions, all fresh")
         else:
             words = f"{found.stale} of {found.total} partitions out of date"
-            yield Finding(what, "warn", words, f"wavehouse materialize --instrument {instrument.id}")
+            yield Finding(
+                what, "warn", words, f"wavehouse materialize --instrument {instrument.id}"
+            )
 
 
 def _models() -> Iterator[Finding]:

@@ -37,7 +37,9 @@ def list_instruments(as_json: Json = False) -> None:  # noqa: FBT002
         Console().print(table)
 
 
-def _row(instrument: Instrument, months: "list[str] | tuple[str, ...]") -> dict[str, str | int | None]:
+def _row(
+    instrument: Instrument, months: "list[str] | tuple[str, ...]"
+) -> dict[str, str | int | None]:
     return {
         "id": instrument.id,
         "calendar": instrument.calendar,
@@ -55,9 +57,15 @@ def add(  # noqa: PLR0913 - one option a field of the file
     instrument: Annotated[str, typer.Argument(help="Id: letters, digits, '-' and '_'.")],
     provider: Annotated[str, typer.Option(help="sample | csv | binance | synthetic")],
     calendar: Annotated[str, typer.Option(help="crypto | fx | us_equity")],
-    base_timeframe: Annotated[str, typer.Option("--base", help="M1 … W: what the provider delivers.")],
-    symbol: Annotated[str, typer.Option(help="The provider's name for it; the id if left out.")] = "",
-    asset_class: Annotated[str, typer.Option(help="Free text; the calendar's name if left out.")] = "",
+    base_timeframe: Annotated[
+        str, typer.Option("--base", help="M1 … W: what the provider delivers.")
+    ],
+    symbol: Annotated[
+        str, typer.Option(help="The provider's name for it; the id if left out.")
+    ] = "",
+    asset_class: Annotated[
+        str, typer.Option(help="Free text; the calendar's name if left out.")
+    ] = "",
     tick_size: Annotated[float, typer.Option(min=0)] = 0.01,
     lot_size: Annotated[float, typer.Option(min=0)] = 1.0,
     option: Annotated[
@@ -83,7 +91,9 @@ def add(  # noqa: PLR0913 - one option a field of the file
             "lot_size": lot_size,
         }
         _append(path, instrument, fields, dict(_pair(text) for text in option or []))
-        typer.echo(f"{path}: {instrument} added; next: wavehouse materialize --instrument {instrument}")
+        typer.echo(
+            f"{path}: {instrument} added; next: wavehouse materialize --instrument {instrument}"
+        )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -101,7 +111,11 @@ def _append(
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = [f"[{instrument}]", *(f"{k} = {json.dumps(v)}" for k, v in fields.items())]
     if options:
-        lines += ["", f"[{instrument}.options]", *(f"{k} = {json.dumps(v)}" for k, v in options.items())]
+        lines += [
+            "",
+            f"[{instrument}.options]",
+            *(f"{k} = {json.dumps(v)}" for k, v in options.items()),
+        ]
     text = before.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")

@@ -6,7 +6,9 @@ import typer
 
 Instrument = Annotated[
     str | None,
-    typer.Option("--instrument", "-i", help="Id in instruments.toml; every instrument if left out."),
+    typer.Option(
+        "--instrument", "-i", help="Id in instruments.toml; every instrument if left out."
+    ),
 ]
 From = Annotated[
     str | None,
@@ -18,10 +20,14 @@ To = Annotated[
 ]
 Timeframes = Annotated[
     list[str] | None,
-    typer.Option("--timeframe", "-t", help="M1 M5 M15 M30 H1 H4 D W; may be given again. Default: all."),
+    typer.Option(
+        "--timeframe", "-t", help="M1 M5 M15 M30 H1 H4 D W; may be given again. Default: all."
+    ),
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Compute again what is fresh (an unchanged result writes nothing)."),
+    typer.Option(
+        "--force", help="Compute again what is fresh (an unchanged result writes nothing)."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
