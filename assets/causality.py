@@ -22,6 +22,9 @@ def seed_of(key: PartitionKey) -> int:
 
 def of_rows(line: Line, key: PartitionKey, chain: causality.Chain, rows: pl.DataFrame) -> Outcome:
     """Recompute from base bars with the future cut off and replaced; nothing known may change."""
+    late = _misdated(line, key, rows)
+    if late:  # a known_at that is too late would hide its row from the comparison
+        return Outcome(passed=False, description=f"known_at is not the bar's end: {late} rows")
     refs = reading.raw_window(line, key, 1)
     start_us, end_us = month_bounds(key.month)
     certificate = causality.certify(
@@ -46,7 +49,7 @@ def of_labels(  # noqa: PLR0913 - two experiments, each with what it alters
     *,
     raw_refs: Sequence[PartitionRef],
     path: pl.DataFrame,
-    replay: Callable[[pl.DataFrame], pl.DataFrame],
+    replay: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
 ) -> Outcome:
     """Do the same for labels, for what is known at their entry, and for the path before it."""
     start_us, end_us = month_bounds(key.month)
@@ -61,6 +64,13 @@ def of_labels(  # noqa: PLR0913 - two experiments, each with what it alters
         replay, rows, path=path, instrument=instrument, timeframe=timeframe, seed=seed_of(key)
     )
     return _outcome(matured, entries)
+
+
+def _misdated(line: Line, key: PartitionKey, rows: pl.DataFrame) -> int:
+    """Count the rows that are not known at the scheduled end of their bar."""
+    ts, known = (rows[c].dt.timestamp("us").to_numpy() for c in ("ts", "known_at"))
+    ends = reading.calendar_of(line, key).bar_ends(Timeframe(key.timeframe), ts)
+    return int((ends != known).sum())
 
 
 def _outcome(*certificates: causality.Certificate) -> Outcome:

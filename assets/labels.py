@@ -60,10 +60,14 @@ class Labels(Stage):
         def path_of(raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
             return reading.build_candles(line, base_key, raw, until_us).rows
 
-        def compute(candles: pl.DataFrame, path: pl.DataFrame, until_us: int) -> pl.DataFrame:
-            context = levels.extend(
+        def context_of(candles: pl.DataFrame) -> pl.DataFrame:
+            return levels.extend(
                 state, candles, instrument=key.instrument, timeframe=key.timeframe
             ).context
+
+        def compute(
+            candles: pl.DataFrame, context: pl.DataFrame, path: pl.DataFrame, until_us: int
+        ) -> pl.DataFrame:
             return labels.compute(
                 candles, context, path, instrument=instrument,
                 timeframe=Timeframe(key.timeframe), config=CONFIG, watermark_us=until_us,
@@ -71,11 +75,18 @@ class Labels(Stage):
 
         def chain(raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
             built = reading.build_candles(line, key, raw, until_us).rows
-            return compute(reading.in_month(built, bounds), path_of(raw, until_us), until_us)
+            cut = reading.in_month(built, bounds)
+            return compute(cut, context_of(cut), path_of(raw, until_us), until_us)
 
         candles = line.lake.read(inputs.rows["candles"])
+        context = context_of(candles)
         path = path_of(line.lake.read(raw_refs), watermark_us)
-        rows = compute(candles, path, watermark_us)
+
+        def replay(changed: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+            wanted, known = (f.join(entries, on="ts", how="semi") for f in (candles, context))
+            return compute(wanted, known, changed, watermark_us)
+
+        rows = compute(candles, context, path, watermark_us)
         return Result(
             rows=rows,
             attributes={"label_version": CONFIG.label_version, "watermark_us": watermark_us},
@@ -83,8 +94,7 @@ class Labels(Stage):
                 **checks.of_table(LABELS, rows, *bounds),
                 "causality": lambda: causality.of_labels(
                     line, key, chain, rows,
-                    raw_refs=raw_refs, path=path,
-                    replay=lambda changed: compute(candles, changed, watermark_us),
+                    raw_refs=raw_refs, path=path, replay=replay,
                 ),
             },
             plot=lambda: plots.label_mix(

@@ -56,7 +56,7 @@ def first_touch(
     Returns
     -------
     FirstTouch
-        ``side`` NONE (0), UPPER (1), LOWER (-1) or BOTH (2); ``bar`` its place in the path, -1 for NONE.
+        ``side`` NONE (0), UPPER (1), LOWER (-1) or BOTH (2); ``bar`` its place in the path, or -1.
 
     Raises
     ------

@@ -32,13 +32,12 @@ class Table:
 
         Raises ``SchemaError`` that names the first column which is missing or of another type.
         """
+        found = frame.schema
         for column, dtype in self.schema.items():
-            if column not in frame.columns:
+            if column not in found:
                 raise SchemaError(f"{self.name}.{column}: expected {dtype}, was missing")
-            if frame.schema[column] != dtype:
-                raise SchemaError(
-                    f"{self.name}.{column}: expected {dtype}, was {frame.schema[column]}"
-                )
+            if found[column] != dtype:
+                raise SchemaError(f"{self.name}.{column}: expected {dtype}, was {found[column]}")
         return frame.select(list(self.schema))
 
     def empty(self) -> pl.DataFrame:

@@ -70,13 +70,8 @@ def write_whole(path: Path, data: bytes, *, fsync: bool) -> None:
 
 
 def write_from(path: Path, data: bytes, *, at: int, fsync: bool) -> None:
-    """Make ``path`` end with ``data`` from byte ``at`` on; it ends at ``at`` if that fails."""
-    try:
-        _write(path, data, at=at, fsync=fsync)
-    except OSError:
-        with suppress(OSError):
-            os.truncate(path, at)
-        raise
+    """Make ``path`` end with ``data`` from byte ``at`` on: in place, a failure leaves a part."""
+    _write(path, data, at=at, fsync=fsync)
 
 
 def remove_temps(folder: Path) -> None:

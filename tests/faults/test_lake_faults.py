@@ -45,6 +45,11 @@ def files(lake: ParquetLake) -> dict[str, bytes]:
     return {str(p.relative_to(lake.root)): p.read_bytes() for p in found if p.name not in clocks}
 
 
+def journal_of(lake: ParquetLake) -> bytes:
+    path = lake.root / KEY.path / "history.jsonl"
+    return path.read_bytes() if path.exists() else b""
+
+
 def temps(lake: ParquetLake) -> list[Path]:
     return [path for path in lake.root.rglob("*") if path.name.startswith(".tmp-")]
 
@@ -164,6 +169,7 @@ def test_the_disk_is_full_at_every_step(
     for which in range(1, 200):
         lake = ParquetLake(tmp_path / str(which))
         before = put(lake, 0) if is_rewrite else None
+        journal = journal_of(lake)
 
         def refuse(name: str, _: Any) -> NoReturn:
             raise OSError(code, os.strerror(code), name)
@@ -183,6 +189,7 @@ def test_the_disk_is_full_at_every_step(
         assert "bytes free" in message
         assert temps(lake) == []
         moved += lake.find(KEY) != before
+        assert moved or journal_of(lake) == journal
         if moved:  # the folder's fsync came after the move: its failure is told, the move stays
             assert lake.find(KEY) == refs[-1]
         assert put(lake, 1) == refs[-1]

@@ -13,8 +13,9 @@ Floats = npt.NDArray[np.float64]
 
 def path(n: int, seed: int) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
-    middle = np.round(np.cumsum(rng.normal(0, 1, n)))
-    return middle + rng.integers(0, 3, n), middle - rng.integers(0, 3, n)
+    middle: Floats = np.round(np.cumsum(rng.normal(0, 1, n)))
+    above, below = rng.integers(0, 3, (2, n)).astype(np.float64)
+    return middle + above, middle - below
 
 
 def slow(

@@ -57,12 +57,9 @@ def told(run: Run) -> list[tuple[int, str, int, str, float]]:
 
 def assert_same(a: Run, b: Run) -> None:
     """Bit by bit."""
-    for one, other in zip(a.events, b.events, strict=True):
-        np.testing.assert_array_equal(one, other)
-    for one, other in ((a.resistance, b.resistance), (a.support, b.support)):
-        for x, y in zip(one, other, strict=True):
-            np.testing.assert_array_equal(x, y)
-    np.testing.assert_array_equal(a.atr, b.atr)
+    here, there = ((r.atr, *r.events, *r.resistance, *r.support) for r in (a, b))
+    for x, y in zip(here, there, strict=True):
+        np.testing.assert_array_equal(x, y)
     for name in a.state:
         np.testing.assert_array_equal(a.state[name], b.state[name])
 
@@ -250,7 +247,7 @@ def test_a_log_that_fills_up_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         is_log = len(shape) == 2 and shape[1] == lm.LOGGED
         return real((2 * 5 + 3, lm.LOGGED) if is_log else shape, dtype=dtype)
 
-    monkeypatch.setattr(levels.np, "empty", small)
+    monkeypatch.setattr(np, "empty", small)
     assert_same(play(bars), whole)
 
 

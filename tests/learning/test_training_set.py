@@ -53,6 +53,7 @@ def test_a_set_of_a_cutoff_does_not_change_when_later_bars_arrive(make_market: M
     then = labels.with_columns(
         status=pl.when(waiting).then(pl.lit("pending")).otherwise("status"),
         matured_at=pl.when(waiting).then(None).otherwise("matured_at"),
+        t1=pl.when(waiting).then(None).otherwise("t1"),
         enhanced_triple_barrier=pl.when(waiting).then(None).otherwise("enhanced_triple_barrier"),
     )
     now = build(features, labels, cutoff_us=cutoff, inputs={})

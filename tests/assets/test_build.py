@@ -1,0 +1,182 @@
+"""A stage as a Dagster asset: an event, a version and its checks for every partition, same bytes again."""
+
+import base64
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.stage import Stage
+from orchestration.graph import data_stages
+from orchestration.partitions import partition_key
+from storage.lake import ParquetLake
+from tests.fakes.line import (
+    BTC,
+    MONTHS,
+    FrameProvider,
+    Workshop,
+    contents,
+    hourly,
+    line_of,
+    metadata_of,
+    pointers,
+    stages_of,
+)
+
+STAGES = stages_of("H4", "W")
+
+
+def workshop(root: Path) -> Workshop:
+    return Workshop(line_of(root, FrameProvider(hourly(BTC))))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    made = workshop(tmp_path_factory.mktemp("lake"))
+    made.run(STAGES, MONTHS)
+    return made
+
+
+def version_of(made: Workshop, stage: Stage, month: str) -> str:
+    return made.line.lake.resolve(stage.key(made.line, "BTC", month)).version
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: "/".join(s.asset_path))
+def test_the_last_event_of_each_partition_carries_its_own_version(
+    done: Workshop, stage: Stage
+) -> None:
+    versions = []
+    for month in MONTHS:
+        event = done.last_event(stage, partition_key("BTC", month))
+        assert event is not None
+        assert event.tags is not None
+        version = version_of(done, stage, month)
+        assert event.tags["dagster/data_version"] == version
+        assert event.tags["dagster/code_version"] == stage.code_version
+        versions.append(version)
+    assert len(set(versions)) == len(MONTHS)  # one version for the whole range would pass above
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: "/".join(s.asset_path))
+def test_every_partition_has_its_own_evaluation_of_every_check(
+    done: Workshop, stage: Stage
+) -> None:
+    records = done.instance.get_event_records(
+        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    )
+    found = {
+        (e.check_name, e.partition)
+        for record in records
+        if (e := record.event_log_entry.asset_check_evaluation) is not None
+        and list(e.asset_key.path) == stage.asset_path
+        and e.passed
+    }
+    keys = [partition_key("BTC", month) for month in MONTHS]
+    assert found >= {(name, key) for name in stage.check_names for key in keys}
+
+
+def test_an_event_says_rows_span_inputs_and_shows_a_picture(done: Workshop) -> None:
+    (levels,) = stages_of("H4", groups=["levels"])
+    event = done.last_event(levels, "BTC|2017-04-01")
+    assert event is not None
+    said = metadata_of(event)
+    ref = done.line.lake.resolve(levels.key(done.line, "BTC", "2017-04"))
+    assert said["dagster/partition_row_count"] == ref.rows > 0
+    assert (said["first"], said["last"]) == ((ref.first_us or 0) / 1e6, (ref.last_us or 0) / 1e6)
+    assert said["inputs"] == dict(ref.inputs)
+    assert set(said["inputs"]) == {"candles/H4/BTC/2017-04", "level_events/H4/BTC/2017-03#state"}
+    image = base64.b64decode(said["plot"].split("base64,")[1].rstrip(")"))
+    assert image.startswith(b"<svg")
+    assert b"BTC H4 2017-04" in image
+
+
+@pytest.mark.parametrize("group", ["candles", "levels", "labels"])
+def test_what_can_be_drawn_is_drawn(done: Workshop, group: str) -> None:
+    (stage,) = stages_of("H4", groups=[group])
+    event = done.last_event(stage, "BTC|2017-05-01")
+    assert event is not None
+    assert "plot" in event.metadata
+
+
+def test_a_run_again_leaves_every_byte_and_writes_no_file(done: Workshop, tmp_path: Path) -> None:
+    assert isinstance(done.line.lake, ParquetLake)
+    shutil.copytree(done.line.lake.root, tmp_path / "lake")
+    before = contents(tmp_path / "lake")
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.name != ".lock"}
+    workshop(tmp_path / "lake").run(STAGES, MONTHS)
+    assert contents(tmp_path / "lake") == before
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"]
+    assert all(p.stat().st_mtime_ns == stamps[p] for p in files)
+
+
+def test_a_backfill_of_a_part_gives_the_bytes_of_the_whole(done: Workshop, tmp_path: Path) -> None:
+    assert isinstance(done.line.lake, ParquetLake)
+    root = tmp_path / "lake"
+    shutil.copytree(done.line.lake.root, root)
+    whole = contents(root)
+    for stage in STAGES:
+        for month in ("2017-04", "2017-05"):
+            shutil.rmtree(root / stage.key(done.line, "BTC", month).path)
+    assert contents(root) != whole
+    workshop(root).run(STAGES, ("2017-04", "2017-05"))
+    assert contents(root) == whole
+
+
+def test_months_made_one_run_at_a_time_end_in_the_same_bytes(
+    done: Workshop, tmp_path: Path
+) -> None:
+    made = workshop(tmp_path)
+    for stage in STAGES:
+        for month in MONTHS:
+            made.run([stage], [month])
+    assert contents(tmp_path) == contents(done.line.lake.root)  # type: ignore[attr-defined]
+
+
+def test_one_partition_can_be_made_by_its_key_alone(tmp_path: Path) -> None:
+    made = workshop(tmp_path)
+    made.instance.add_dynamic_partitions("instrument", ["BTC"])
+    raw = stages_of("H4", groups=["raw_candles"])
+    job = made.definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=made.instance,
+        asset_selection=[dg.AssetKey(raw[0].asset_path)],
+        partition_key="BTC|2017-04-01",
+    )
+    assert result.success
+    assert list(pointers(made.line, raw)) == ["raw_candles/H1/BTC/2017-04"]
+    event = made.last_event(raw[0], "BTC|2017-04-01")
+    assert event is not None
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == version_of(made, raw[0], "2017-04")
+
+
+def test_a_timeframe_finer_than_the_bars_has_nothing_to_make_and_says_so(tmp_path: Path) -> None:
+    made = workshop(tmp_path)
+    finer = stages_of("M5")[1:]
+    made.run(stages_of("M5"), MONTHS[:1])
+    for stage in finer:
+        event = made.last_event(stage, "BTC|2017-03-01")
+        assert event is not None
+        said = metadata_of(event)
+        assert said["reason"] == "the instrument's bars are coarser than M5: nothing to make"
+        assert said["rows"] == 0
+    assert list(pointers(made.line, [data_stages()[0]])) == ["raw_candles/H1/BTC/2017-03"]
+    assert {p.name for p in tmp_path.iterdir()} == {"raw_candles"}
+
+
+def test_a_run_that_leaves_fresh_partitions_alone_still_stamps_their_version(
+    tmp_path: Path,
+) -> None:
+    first = workshop(tmp_path)
+    first.run(STAGES, MONTHS)
+    again = Workshop(first.line)  # an empty event log, the same lake
+    again.run(STAGES, MONTHS, stale_only=True)
+    assert isinstance(first.line.lake, ParquetLake)
+    for stage in STAGES:
+        event = again.last_event(stage, "BTC|2017-05-01")
+        assert event is not None
+        assert event.tags is not None
+        assert event.tags["dagster/data_version"] == version_of(first, stage, "2017-05")
+        key = stage.key(first.line, "BTC", "2017-05")
+        assert len(first.line.lake.versions(key)) == 1
