@@ -2,12 +2,14 @@
 
 Write, audit, publish: rows are computed, every blocking check runs on them, and only then does the
 pointer move. Each partition ends with its own event and data version: one as soon as it is
-published (a run that dies keeps what it finished) and the same one again after ``Output``, because
-the events which Dagster makes at ``Output`` stamp a whole range with one version, and the last counts.
+published (a run that dies keeps what it finished) and another after ``Output`` (with its picture),
+because the events which Dagster makes at ``Output`` stamp a whole range with one version, and the
+last counts.
 """
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -24,12 +26,14 @@ STALE_ONLY = "wavehouse/stale_only"
 
 OWNERS = ["team:research"]
 POOL = "lake"
+NOTHING: Any = dg.Nothing  # its own type says type[None], which the decorator's refuses
 
+Condition = dg.AutomationCondition[Any]
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
 def data_asset(
-    stage: Stage, deps: Sequence[dg.AssetDep], condition: dg.AutomationCondition
+    stage: Stage, deps: Sequence[dg.AssetDep], condition: Condition
 ) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by instrument × month."""
 
@@ -46,7 +50,7 @@ def cutoff_asset(
     stage: Stage,
     cutoffs: dg.PartitionsDefinition,
     deps: Sequence[dg.AssetDep],
-    condition: dg.AutomationCondition,
+    condition: Condition,
 ) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by the month of its training cutoff."""
 
@@ -60,7 +64,7 @@ def _asset(
     stage: Stage,
     partitions: dg.PartitionsDefinition,
     deps: Sequence[dg.AssetDep],
-    condition: dg.AutomationCondition,
+    condition: Condition,
     key_of: Callable[[Line, str], PartitionKey | None],
 ) -> dg.AssetsDefinition:
     asset_key = dg.AssetKey(stage.asset_path)
@@ -71,7 +75,7 @@ def _asset(
         kinds=set(stage.kinds),
         owners=OWNERS,
         description=stage.description,
-        dagster_type=dg.Nothing,
+        dagster_type=NOTHING,
         partitions_def=partitions,
         deps=list(deps),
         code_version=stage.code_version,
@@ -88,13 +92,15 @@ def _asset(
         dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]
     ]:
         stale_only = context.run.tags.get(STALE_ONLY) == "true"
-        finished = []
+        finished: list[dg.AssetMaterialization] = []
         for partition in sorted(context.partition_keys, key=lambda p: p.rsplit("|", 1)):
             key = key_of(line, partition)
-            for event in _publish(stage, line, key, str(partition), stale_only=stale_only):
-                yield event
-                if isinstance(event, dg.AssetMaterialization):
-                    finished.append(event)
+            if key is None:
+                finished.append(_nothing_to_make(stage, str(partition)))
+                continue
+            work = _publish(stage, line, key, str(partition), stale_only=stale_only)
+            finished.append((yield from work))
+            line.on_published(key)
         yield dg.Output(None)
         for name in stage.check_names:
             yield dg.AssetCheckResult(
@@ -106,23 +112,25 @@ def _asset(
     return asset
 
 
+def _nothing_to_make(stage: Stage, partition: str) -> dg.AssetMaterialization:
+    reason = f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
+    return dg.AssetMaterialization(
+        dg.AssetKey(stage.asset_path),
+        partition=partition,
+        metadata={"rows": 0, "reason": reason},
+        tags={"dagster/data_version": "not-applicable"},
+    )
+
+
 def _publish(
-    stage: Stage, line: Line, key: PartitionKey | None, partition: str, *, stale_only: bool
-) -> Iterator[Event]:
+    stage: Stage, line: Line, key: PartitionKey, partition: str, *, stale_only: bool
+) -> Generator[Event, None, dg.AssetMaterialization]:
+    """Compute, audit, publish; yield what happened and return the event that counts in the end."""
     asset_key = dg.AssetKey(stage.asset_path)
-    if key is None:
-        reason = f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
-        yield dg.AssetMaterialization(
-            asset_key, partition=partition, metadata={"rows": 0, "reason": reason},
-            tags={"dagster/data_version": "not-applicable"},
-        )  # fmt: skip
-        return
     try:
         with line.lake.writing(key.table, key.timeframe, key.instrument):
             if stale_only and stage.is_fresh(line, key):
-                yield _event(asset_key, partition, line.lake.resolve(key), None)
-                line.on_published(key)
-                return
+                return _event(asset_key, partition, line.lake.resolve(key), None)
             inputs = stage.inputs(line, key)
             result = stage.compute(line, key, inputs)
             outcomes = run_checks(result.checks)
@@ -137,8 +145,8 @@ def _publish(
                 inputs=inputs.versions,
                 attributes=result.attributes,
             )
-        yield _event(asset_key, partition, ref, result.plot)
-        line.on_published(key)
+        yield _event(asset_key, partition, ref, None)
+        return _event(asset_key, partition, ref, result.plot)
     except WavehouseError as e:
         raise dg.Failure(
             description=f"{key.path}: {e}", metadata={"code": e.code}, allow_retries=False

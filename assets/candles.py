@@ -42,9 +42,11 @@ class Candles(Stage):
         rows = reading.in_month(built.rows, bounds)
         calendar = reading.calendar_of(line, key)
         timeframe = Timeframe(key.timeframe)
+        # until when it has spoken of this month's bars: the month after grows without moving these
+        settled_us = int(calendar.grid(timeframe, *bounds).end_us.max(initial=bounds[1]))
         return Result(
             rows=rows,
-            state=watermark_state(watermark_us),
+            state=watermark_state(min(watermark_us, settled_us)),
             attributes={"out_of_session": built.n_out_of_session, "watermark_us": watermark_us},
             checks={
                 **checks.of_table(CANDLES, rows, *bounds),

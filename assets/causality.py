@@ -81,6 +81,6 @@ def _outcome(*certificates: causality.Certificate) -> Outcome:
         passed=not violations,
         description="; ".join(violations[:3])
         if violations
-        else f"{compared} rows unchanged with the future cut off and replaced at {len(cuts)} instants",
+        else f"{compared} rows unchanged, the future cut off and replaced at {len(cuts)} instants",
         metadata={"rows_compared": compared, "instants": len(cuts), "violations": len(violations)},
     )

@@ -1,8 +1,8 @@
 """Code versions that cannot be forgotten: the hash of what a stage's module can reach.
 
 A stage's code version is the hash of the syntax trees (comments and docstrings left out) of its own
-module and of every module of ``pipeline``, ``kernels``, ``learning`` and of the two modules of
-``market`` that hold definitions, which it imports directly or through another. So it moves when
+module and of every module of ``pipeline``, ``kernels``, ``learning`` and of those that hold
+definitions (``_DEFINITIONS``), which it imports directly or through another. So it moves when
 output can change, and does not when only words did. See docs/decisions/0003.
 """
 
@@ -13,7 +13,12 @@ from functools import cache
 from pathlib import Path
 
 _ROOMS = ("kernels.", "pipeline.", "learning.")
-_DEFINITIONS = ("market.calendars", "market.tables")
+_DEFINITIONS = (
+    "assets.reading",  # which partitions are read
+    "market.calendars",
+    "market.sessions_us_equity",
+    "market.tables",
+)
 
 
 @cache
@@ -60,7 +65,8 @@ def _imports(module: str) -> set[str]:
 def _is_module(node: ast.ImportFrom, name: str) -> bool:
     if node.module is None or "." in node.module:
         return False
-    return node.module + "." in _ROOMS and _exists(f"{node.module}.{name}")
+    found = f"{node.module}.{name}"
+    return found in _DEFINITIONS or (node.module + "." in _ROOMS and _exists(found))
 
 
 def _exists(module: str) -> bool:

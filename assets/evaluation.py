@@ -1,7 +1,7 @@
-"""``evaluation/<timeframe>``: the models of a cutoff, judged on the month after it, and the gate."""
+"""``evaluation/<timeframe>``: a cutoff's models, judged on the month after it, and the gate."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Evaluation(LearningStage):
         )
 
     def inputs(self, line: Line, key: PartitionKey) -> Inputs:
-        """The cutoff's models, and features and labels of the month that judges them."""
+        """Resolve the cutoff's models, and features and labels of the month that judges them."""
         models = {
             kind: [
                 line.lake.resolve(PartitionKey(f"models_{kind}", key.timeframe, POOLED, key.month))
@@ -135,7 +135,7 @@ def _is_matured(line: Line, inputs: Inputs) -> bool:
     return bool(status.len() and not (status == "pending").any()) and _is_over(refs)
 
 
-def _is_over(refs: "list[PartitionRef] | Any") -> bool:
+def _is_over(refs: Sequence[PartitionRef]) -> bool:
     return all(
         int(ref.attributes["watermark_us"]) > month_start(shift_month(ref.key.month, 1))
         for ref in refs

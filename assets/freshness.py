@@ -1,9 +1,9 @@
 """Which partitions are out of date, from the lake's pointers alone (no Dagster, no event log).
 
-A partition is fresh if its pointer says that the stage's present code made it from the versions that
-lie to its left now. The plan is the smallest range of months that holds all that is not; inside the
-range every stage still leaves fresh partitions alone, so a restated month propagates no further than
-its first unchanged result.
+A partition is fresh if its pointer says that the stage's present code made it from the versions
+that lie to its left now. The plan is the smallest range of months that holds all that is not;
+inside the range every stage still leaves fresh partitions alone, so a restated month propagates no
+further than its first unchanged result.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from assets.line import Line
 from assets.stage import Stage
 from market.months import month_of, month_range, shift_month
-
 
 MONTHS_READ_AHEAD = 2
 """No stage reads further ahead (a weekly label: six weeks), so no earlier month can turn stale."""

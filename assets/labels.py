@@ -1,5 +1,7 @@
 """``labels/<timeframe>``: what happened next, once it can be known."""
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from assets import causality, checks, plots, reading
@@ -26,8 +28,8 @@ class Labels(Stage):
     def description(self) -> str:
         """Say what one row is."""
         return (
-            f"One row per complete {self.timeframe} candle: barriers at its close, what the path to "
-            "the horizon touched first, forward return; null until matured."
+            f"One row per complete {self.timeframe} candle: barriers at its close, what the path "
+            "to the horizon touched first, forward return; null until matured."
         )
 
     @property
@@ -48,56 +50,69 @@ class Labels(Stage):
 
     def compute(self, line: Line, key: PartitionKey, inputs: Inputs) -> Result:
         """Replay the levels for each close, then follow the path."""
-        state = reading.level_state(line, inputs)
         raw_refs = inputs.rows["raw"]
         watermark_us = reading.watermark(line, raw_refs)
-        bounds = month_bounds(key.month)
-        instrument = line.book[key.instrument]
-        base_key = PartitionKey(
-            "candles", instrument.base_timeframe.value, key.instrument, key.month
-        )
-
-        def path_of(raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
-            return reading.build_candles(line, base_key, raw, until_us).rows
-
-        def context_of(candles: pl.DataFrame) -> pl.DataFrame:
-            return levels.extend(
-                state, candles, instrument=key.instrument, timeframe=key.timeframe
-            ).context
-
-        def compute(
-            candles: pl.DataFrame, context: pl.DataFrame, path: pl.DataFrame, until_us: int
-        ) -> pl.DataFrame:
-            return labels.compute(
-                candles, context, path, instrument=instrument,
-                timeframe=Timeframe(key.timeframe), config=CONFIG, watermark_us=until_us,
-            )  # fmt: skip
-
-        def chain(raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
-            built = reading.build_candles(line, key, raw, until_us).rows
-            cut = reading.in_month(built, bounds)
-            return compute(cut, context_of(cut), path_of(raw, until_us), until_us)
-
+        work = _Month(line, key, reading.level_state(line, inputs))
         candles = line.lake.read(inputs.rows["candles"])
-        context = context_of(candles)
-        path = path_of(line.lake.read(raw_refs), watermark_us)
+        context = work.context(candles)
+        path = work.path(line.lake.read(raw_refs), watermark_us)
+        rows = work.labels(candles, context, path, watermark_us)
 
         def replay(changed: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
             wanted, known = (f.join(entries, on="ts", how="semi") for f in (candles, context))
-            return compute(wanted, known, changed, watermark_us)
+            return work.labels(wanted, known, changed, watermark_us)
 
-        rows = compute(candles, context, path, watermark_us)
         return Result(
             rows=rows,
             attributes={"label_version": CONFIG.label_version, "watermark_us": watermark_us},
             checks={
-                **checks.of_table(LABELS, rows, *bounds),
+                **checks.of_table(LABELS, rows, *month_bounds(key.month)),
                 "causality": lambda: causality.of_labels(
-                    line, key, chain, rows,
-                    raw_refs=raw_refs, path=path, replay=replay,
+                    line, key, work.chain, rows, raw_refs=raw_refs, path=path, replay=replay
                 ),
             },
             plot=lambda: plots.label_mix(
                 rows, title=f"{key.instrument} {key.timeframe} {key.month}"
             ),
-        )  # fmt: skip
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Month:
+    """A month's labels, made from whatever bars are given: the partition's own, or altered ones."""
+
+    line: Line
+    key: PartitionKey
+    state: reading.StateArrays
+
+    def path(self, raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
+        """Return the base bars in session."""
+        base = self.line.book[self.key.instrument].base_timeframe
+        key = PartitionKey("candles", base.value, self.key.instrument, self.key.month)
+        return reading.build_candles(self.line, key, raw, until_us).rows
+
+    def context(self, candles: pl.DataFrame) -> pl.DataFrame:
+        """Return the nearest levels as of each close."""
+        return levels.extend(
+            self.state, candles, instrument=self.key.instrument, timeframe=self.key.timeframe
+        ).context
+
+    def labels(
+        self, candles: pl.DataFrame, context: pl.DataFrame, path: pl.DataFrame, until_us: int
+    ) -> pl.DataFrame:
+        """Return the labels of candles, given their levels and the path."""
+        return labels.compute(
+            candles,
+            context,
+            path,
+            instrument=self.line.book[self.key.instrument],
+            timeframe=Timeframe(self.key.timeframe),
+            config=CONFIG,
+            watermark_us=until_us,
+        )
+
+    def chain(self, raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
+        """Return the month's labels from base bars through every stage."""
+        built = reading.build_candles(self.line, self.key, raw, until_us).rows
+        candles = reading.in_month(built, month_bounds(self.key.month))
+        return self.labels(candles, self.context(candles), self.path(raw, until_us), until_us)

@@ -12,7 +12,7 @@ from pipeline import levels
 
 
 class Levels(Stage):
-    """Level events of one timeframe; starts from the machine saved at the end of the month before."""
+    """Level events of one timeframe, from the machine saved at the end of the month before."""
 
     table = LEVEL_EVENTS
     group = "levels"
@@ -24,7 +24,7 @@ class Levels(Stage):
         """Say what one row is."""
         return (
             f"One row per event of a {self.timeframe} support or resistance level (made, touched, "
-            "broken, flipped, gone), known at the close of the bar; levels as of any time are a fold."
+            "broken, flipped, gone), known at the bar's close; levels as of any time are a fold."
         )
 
     def inputs(self, line: Line, key: PartitionKey) -> Inputs:

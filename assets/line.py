@@ -1,7 +1,7 @@
 """What a stage needs from the outside, injected as one plain object.
 
-Belongs here: ports bundled for the stages. Keep out: Dagster (a test makes a ``Line`` over a lake in
-a temporary folder and calls a stage), and construction (``orchestration.resources`` does that).
+Belongs here: ports bundled for the stages. Keep out: Dagster (a test makes a ``Line`` over a lake
+in a temporary folder and calls a stage), and construction (``orchestration.line`` does that).
 """
 
 from collections.abc import Callable

@@ -25,11 +25,12 @@ class RawCandles(Stage):
     )
 
     def inputs(self, line: Line, key: PartitionKey) -> Inputs:
-        """Nothing of ours lies to the left."""
+        """Return none: nothing of ours lies to the left."""
+        del line, key
         return Inputs()
 
     def is_fresh(self, line: Line, key: PartitionKey) -> bool:
-        """A month is done once the source has spoken until its end, or has no more to say."""
+        """Say whether the source has spoken until the month's end, or has no more to say."""
         ref = line.lake.find(key)
         if ref is None or ref.code_version != self.code_version:
             return False

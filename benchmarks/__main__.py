@@ -70,8 +70,10 @@ def _candles(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "a year of M1 → M5 … W, base candles a second, one core",
             f"**{ours['base_candles_per_s'] / 1e6:.1f} M**",
-            f"Polars `group_by_dynamic` takes {polars['ratio_to_wavehouse']:.1f} x our time, "
-            f"copying the columns {copy['ratio_to_wavehouse']:.2f} x",
+            (
+                f"Polars `group_by_dynamic` takes {polars['ratio_to_wavehouse']:.1f} x our time, "
+                f"copying the columns {copy['ratio_to_wavehouse']:.2f} x"
+            ),
         ),
         (
             "one month of M1 → M5 … W",
@@ -94,8 +96,10 @@ def _lake(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         beside = ", ".join(f"{p['name']} {p['ratio_to_wavehouse']:.1f} x" for p in peers)
         rows.append(
             (
-                f"newest {figures['rows_wanted']} bars of one series out of "
-                f"{figures['partitions']:,} partitions, {cache}",
+                (
+                    f"newest {figures['rows_wanted']} bars of one series out of "
+                    f"{figures['partitions']:,} partitions, {cache}"
+                ),
                 f"p50 {ours['p50_ms']:.1f} ms, p99 {ours['p99_ms']:.1f} ms",
                 beside,
             )
@@ -106,17 +110,22 @@ def _lake(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _graph(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (
-            f"the whole graph over a year of M1 ({figures['bars']:,} bars, "
-            f"{figures['partitions']} partitions) through Dagster",
+            (
+                f"the whole graph over a year of M1 ({figures['bars']:,} bars, "
+                f"{figures['partitions']} partitions) through Dagster"
+            ),
             f"**{figures['dagster_s']:.1f} s**, peak {figures['peak_mb']:.0f} MB",
-            f"compute {figures['compute_s']:.1f} s, checks {figures['checks_s']:.1f} s, "
-            f"I/O {figures['io_s']:.1f} s, Dagster {figures['dagster_overhead_ms_per_partition']:.0f} "
-            "ms a partition",
+            (
+                f"compute {figures['compute_s']:.1f} s, checks {figures['checks_s']:.1f} s, "
+                f"I/O {figures['io_s']:.1f} s, Dagster "
+                f"{figures['dagster_overhead_ms_per_partition']:.0f} "
+                "ms a partition"
+            ),
         ),
         (
             "Dagster's overhead a partition, 120 partitions against 10",
             f"**{figures['overhead_ratio_120_to_10']:.2f} x**",
-            f"{figures['overhead_ms_at_10']:.0f} ms at 10, {figures['overhead_ms_at_120']:.0f} ms at 120",
+            f"{figures['overhead_ms_at_10']:.0f} ms and {figures['overhead_ms_at_120']:.0f} ms",
         ),
     ]
 

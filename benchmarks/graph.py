@@ -1,8 +1,8 @@
 """The whole graph over a year of synthetic minute candles: compute, I/O, and what Dagster adds.
 
-The same stages run twice over the same bars into two empty lakes: by a plain loop whose lake is timed
-(compute and I/O), and by Dagster in one range run. What Dagster's run takes beyond the loop is its
-overhead, printed a partition, for 10 and for 120 partitions.
+The same stages run twice over the same bars into two empty lakes: by a plain loop whose lake is
+timed (compute and I/O), and by Dagster in one range run. What Dagster's run takes beyond the loop
+is its overhead, printed a partition, for 10 and for 120 partitions.
 """
 
 import argparse

@@ -142,15 +142,10 @@ def _group(  # noqa: PLR0913, PLR0917 - compiled: columns in, columns out
 ) -> tuple[int, Instants, Instants, Series, Series, Series]:
     n = ts.size
     most = min(n, opens.size)
-    slot = np.empty(most, np.int64)
-    edge = np.empty(most + 1, np.int64)
-    highs = np.empty(most)
-    lows = np.empty(most)
-    sums = np.empty(most)
+    slot, edge = np.empty(most, np.int64), np.empty(most + 1, np.int64)
+    highs, lows, sums = np.empty(most), np.empty(most), np.empty(most)
     fault = -1
-    m = 0
-    i = 0
-    j = 0
+    m = i = j = 0
     while i < n:
         while j < opens.size and ends[j] <= ts[i]:
             j += 1
@@ -160,12 +155,9 @@ def _group(  # noqa: PLR0913, PLR0917 - compiled: columns in, columns out
         first = i
         end = ends[j]
         previous = ts[i]
-        top = high[i]
-        bottom = low[i]
+        top, bottom = high[i], low[i]
         i += 1
-        while i < n and ts[i] < end:
-            if ts[i] < previous:
-                break
+        while i < n and previous <= ts[i] < end:
             previous = ts[i]
             top = max(top, high[i])
             bottom = min(bottom, low[i])

@@ -8,7 +8,7 @@
     │   └── UnknownInstrumentError    not in instruments.toml (HTTP 404)
     ├── ProviderError                 market data could not be had (HTTP 503)
     │   ├── ProviderUnavailableError  network, rate limit, timeout: a retry may help
-    │   └── ProviderDataError         the file or the answer is there and is wrong: a retry will not help
+    │   └── ProviderDataError         the file or the answer is wrong: a retry will not help
     ├── StorageError                  the lake could not do it (HTTP 503)
     │   ├── NotMaterializedError      nobody has made this partition yet (HTTP 404)
     │   ├── PartitionBusyError        another run is writing the same series (HTTP 409)
@@ -16,7 +16,7 @@
     │   └── CorruptPartitionError     a file does not hash to its name
     └── LearningError                 a model could not be trained, found or asked
         ├── NotEnoughDataError        too few matured rows for the blocks that were asked
-        ├── FeatureMismatchError      the vector is not the one that the model was trained on (HTTP 422)
+        ├── FeatureMismatchError      the vector is not the model's (HTTP 422)
         └── ModelNotFoundError        no such model, version or alias (HTTP 404)
 
 Kernels know nothing of this tree: they raise ``ValueError`` and ``TypeError``, as NumPy does.
@@ -39,7 +39,7 @@ class InputError(WavehouseError):
 
 
 class MalformedBarsError(InputError):
-    """Bars break a rule of the market: order, uniqueness, high >= low, finite, positive, on the grid."""
+    """Bars break a rule: order, uniqueness, high >= low, finite, positive, on the grid."""
 
     code = "MALFORMED_BARS"
 

@@ -78,7 +78,7 @@ def _instrument(instrument_id: str, entry: object) -> Instrument:
         raise InputError(f"instrument {instrument_id}: expected a table, was {entry!r}")
     if not instrument_id.replace("-", "").replace("_", "").isalnum():
         raise InputError(
-            f"instrument {instrument_id!r}: expected letters, digits, '-' and '_' (it names folders)"
+            f"instrument {instrument_id!r}: expected letters, digits, '-', '_' (it names folders)"
         )
     fields = dict(entry)
     try:

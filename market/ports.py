@@ -42,7 +42,7 @@ class PartitionRef:
     """One immutable version of a partition, as its pointer names it.
 
     ``version`` hashes rows and state; ``state_version`` the state alone ("" where there is none);
-    ``inputs`` maps each partition that was read (``key.path``, or ``key.path#state``) to its version.
+    ``inputs`` maps each partition that was read (``key.path``, ``key.path#state``) to its version.
     """
 
     key: PartitionKey
@@ -63,7 +63,7 @@ class Lake(Protocol):
         """Hold the one writer's place of a series; raise ``PartitionBusyError`` if taken."""
         ...
 
-    def write(  # noqa: PLR0913 - provenance is five facts, and a half of them would not do
+    def write(
         self,
         key: PartitionKey,
         rows: pl.DataFrame,

@@ -2,7 +2,7 @@
 
 Belongs here: names, types, units and keys of columns. Keep out: how a column is computed.
 Instants are ``Datetime("us", "UTC")``; prices are in the instrument's quote currency;
-``*_atr`` is in multiples of ATR 14; bars are bars of the row's own timeframe unless the name says path.
+``*_atr`` is in multiples of ATR 14; bars are of the row's own timeframe unless the name says path.
 """
 
 from collections.abc import Mapping
@@ -228,9 +228,9 @@ FEATURE_LIST: Final = (
     Feature("adx_14", "adx", 27, "0..100"),
     Feature("di_difference_14", "adx", 14, "-100..100"),
     Feature("aroon_oscillator_25", "aroon", 25, "-100..100"),
-    Feature("haar_detail_1", "haar", 1, "log / (ATR / close)"),
-    Feature("haar_detail_2", "haar", 3, "log / (ATR / close)"),
-    Feature("haar_detail_3", "haar", 7, "log / (ATR / close)"),
+    Feature("haar_detail_1", "haar", 14, "log / (ATR / close)"),
+    Feature("haar_detail_2", "haar", 14, "log / (ATR / close)"),
+    Feature("haar_detail_3", "haar", 14, "log / (ATR / close)"),
     Feature("haar_detail_4", "haar", 15, "log / (ATR / close)"),
     Feature("haar_share_1", "haar", 46, "share of the energy in 32 bars"),
     Feature("haar_share_2", "haar", 46, "share of the energy in 32 bars"),
@@ -248,8 +248,8 @@ FEATURE_LIST: Final = (
     Feature("support_touches", "levels", 14, "count"),
     Feature("resistance_age_bars", "levels", 14, "bars"),
     Feature("support_age_bars", "levels", 14, "bars"),
-    Feature("hour_sin", "time", 0, "-1..1, hour of t_c in UTC"),
-    Feature("hour_cos", "time", 0, "-1..1, hour of t_c in UTC"),
+    Feature("hour_sin", "time", 0, "-1..1, time of day of t_c in UTC"),
+    Feature("hour_cos", "time", 0, "-1..1, time of day of t_c in UTC"),
     Feature("weekday_sin", "time", 0, "-1..1, day of t_c in UTC"),
     Feature("weekday_cos", "time", 0, "-1..1, day of t_c in UTC"),
 )

@@ -52,7 +52,7 @@ def _features(stage: Stage) -> list[dg.AssetDep]:
 
 
 def _training_sets(stage: Stage) -> list[dg.AssetDep]:
-    # an expanding window over all instruments: Dagster has no mapping for it, so it sees all months;
+    # an expanding window over all instruments: Dagster has no mapping for it and sees all months;
     # what was read in fact stands in the partition's inputs
     everything = dg.AllPartitionMapping()
     return [

@@ -16,7 +16,7 @@ from assets.training_sets import TrainingSets
 from market.timeframes import Timeframe
 
 LEARNING_TIMEFRAMES = (Timeframe.H1, Timeframe.H4)
-"""Timeframes that have models: fine enough for thousands of labels a year, coarse enough for costs."""
+"""Timeframes that have models: thousands of labels a year, and moves that exceed costs."""
 
 
 def data_stages() -> list[Stage]:

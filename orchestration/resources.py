@@ -1,7 +1,7 @@
 """Builds the plain objects that assets are given; none of them knows Dagster.
 
-Vocabulary: it lies below ``assets``. Add a store or a source here; keep out the environment (settings
-arrive as values).
+Vocabulary: it lies below ``assets``. Add a store or a source here; keep out the environment
+(settings arrive as values).
 """
 
 from collections.abc import Callable

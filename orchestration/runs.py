@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 DAGSTER_YAML = """\
-# Written by wavehouse where there was none. Production: point storage at Postgres (docs/operations.md).
+# Written by wavehouse where there was none. In production, point storage at Postgres.
 telemetry:
   enabled: false
 concurrency:

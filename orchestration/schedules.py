@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.line import Line
-from orchestration.partitions import CUTOFFS, partition_key
+from orchestration.partitions import partition_key
 
 
 def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
@@ -39,7 +39,7 @@ def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
         description="Train and judge at the month's cutoff.",
     )
     def monthly_training(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        key = CUTOFFS.get_last_partition_key(current_time=_now(context))
+        key = f"{_now(context):%Y-%m}-01"
         return dg.RunRequest(run_key=key, partition_key=key)
 
     return [running_month, monthly_training]

@@ -19,7 +19,6 @@ def build(
 ) -> FastAPI:
     """Return the app over the Parquet lake and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
-
     from storage.lake import ParquetLake  # noqa: PLC0415
 
     lake = ParquetLake(

@@ -1,7 +1,7 @@
 """How the command line says that something went wrong: one line that names it, one exit code.
 
-Exit codes: 0 done; 1 it could not be done (the message says what and why); 2 the command's own words
-are off (Typer's); 130 interrupted.
+Exit codes: 0 done; 1 it could not be done (the message says what and why); 2 the command's own
+words are off (Typer's); 130 interrupted.
 """
 
 import sys

@@ -49,12 +49,12 @@ def features(instrument: str, timeframe: str, first: str, last: str | None = Non
 
 def levels(instrument: str, timeframe: str, as_of: dt.datetime) -> pl.DataFrame:
     """Return the levels that were there as of an instant: a fold over the event log."""
-    from pipeline.levels import fold  # noqa: PLC0415 - numba is imported by its kernels
+    from pipeline.level_fold import fold  # noqa: PLC0415 - numba is imported by its kernels
 
     if as_of.tzinfo is None:
         raise InputError(f"as_of: expected an instant with a time zone, was {as_of}")
     refs = _refs(LEVEL_EVENTS, instrument, timeframe, ("0000-01", f"{as_of:%Y-%m}"))
-    return fold(_lake().read(refs), as_of)
+    return fold(_lake().read(refs), round(as_of.timestamp() * 1e6))
 
 
 def instruments() -> list[str]:

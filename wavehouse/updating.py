@@ -1,4 +1,4 @@
-"""Brings a request's partitions up to date: plan from the lake, then as few Dagster runs as it takes."""
+"""Brings a request up to date: plan from the lake, then as few Dagster runs as it takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from assets.freshness import MONTHS_READ_AHEAD, Plan, available_months, plan
 from assets.line import Line
 from assets.stage import Stage
 from market.errors import InputError
-from market.months import shift_month
+from market.months import month_range, shift_month
 from market.settings import HomeSettings
 from market.timeframes import Timeframe
 from orchestration.graph import data_stages, learning_stages
+from wavehouse.workers import Workers
 
 if TYPE_CHECKING:
     from orchestration.runs import Runner
@@ -25,6 +26,8 @@ LEFT_OF = {
     "features": ("raw_candles", "candles", "levels", "features"),
     "models": ("raw_candles", "candles", "levels", "labels", "features"),
 }
+WORTH_SHARING = 60
+"""Partitions below which a second process costs more than it saves (its imports take seconds)."""
 MIN_TRAINING_MONTHS = 8
 """Months of labels before the first cutoff that is trained by default."""
 
@@ -39,6 +42,7 @@ class Request:
     last: str | None = None
     timeframes: tuple[str, ...] = ()
     is_forced: bool = False
+    processes: int = 1
 
 
 @dataclass(slots=True)
@@ -61,7 +65,8 @@ class Summary:
         """Return it for people."""
         if not self.out_of_date:
             return f"[green]Everything is fresh:[/green] {self.looked_at} partitions."
-        return f"{self.out_of_date} of {self.looked_at} partitions were out of date; made in {len(self.runs)} runs."
+        made = f"{self.out_of_date} of {self.looked_at} partitions were out of date"
+        return f"{made}; made in {len(self.runs)} runs."
 
 
 class Update:
@@ -83,8 +88,10 @@ class Update:
     def models(self, first: str, last: str) -> None:
         """Bring the learning stages of these cutoffs up to date."""
         stages = [s for s in learning_stages() if self._is_wanted(s)]
-        months = _months(first, last)
+        months = list(month_range(first, last))
         found = self._plan(stages, "pooled", months)
+        if self.request.is_forced:
+            found = Plan(tuple(stages), tuple(months), found.total, found.total)
         if not found.is_empty:
             self.watch.expect(found.stages, len(found.months))
             run = self.runner.run_cutoffs(
@@ -106,36 +113,84 @@ class Update:
         first, last = self.request.first or months[0], self.request.last or months[-1]
         if not any(first <= m <= last for m in months):
             raise InputError(
-                f"{instrument}: expected months from {months[0]} to {months[-1]}, was {first} to {last}"
+                f"{instrument}: expected months from {months[0]} to {months[-1]}, "
+                f"was {first} to {last}"
             )
         targets = self.request.targets or ("labels", "features")
         wanted = {left for t in targets for left in LEFT_OF[t.split("/")[0]]}
         stages = [s for s in data_stages() if s.group in wanted and self._is_wanted(s)]
-        self._run(
-            instrument, stages, [m for m in months if m <= shift_month(last, MONTHS_READ_AHEAD)]
-        )
+        if self.request.is_forced:
+            self._force(instrument, stages, [m for m in months if first <= m <= last])
+        for batch, span in batches(stages, months, first, last):
+            self._run(instrument, batch, span)
+
+    def _force(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
+        """Make the months asked whether fresh or not; what they change is stale afterwards."""
+        chosen = [s for s in stages if s.applies_to(self.line, instrument)]
+        self.watch.expect(chosen, len(months))
+        run = self.runner.run_months(chosen, instrument, months, stale_only=False)
+        self.summary.out_of_date += run.partitions
+        self.summary.runs.append(run.run_id)
 
     def _run(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
         found = self._plan(stages, instrument, months)
         if found.is_empty:
             return
         self.watch.expect(found.stages, len(found.months))
-        run = self.runner.run_months(
-            found.stages, instrument, found.months, stale_only=not self.request.is_forced
-        )
-        self.summary.runs.append(run.run_id)
+        shared, shares = shared_out(found, self.request.processes)
+        self._run_here(instrument, shared, found.months)
+        with Workers(instrument, found.months, self.watch.advance) as workers:
+            workers.start(shares[1:])
+            self._run_here(instrument, shares[0], found.months)
+            self.summary.runs += workers.finish()
+
+    def _run_here(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
+        if stages:
+            run = self.runner.run_months(stages, instrument, months, stale_only=True)
+            self.summary.runs.append(run.run_id)
 
     def _plan(self, stages: Sequence[Stage], instrument: str, months: Sequence[str]) -> Plan:
         found = plan(self.line, stages, instrument, months)
         self.summary.looked_at += found.total
-        if self.request.is_forced:
-            found = Plan(found.stages, tuple(months), found.total, found.total)
         self.summary.out_of_date += found.stale
         return found
 
     def _is_wanted(self, stage: Stage) -> bool:
         asked = self.request.timeframes
         return not asked or stage.timeframe is None or stage.timeframe in asked
+
+
+def shared_out(found: Plan, processes: int) -> tuple[list[Stage], list[list[Stage]]]:
+    """Split a plan's stages into what all others read, and a share for each process.
+
+    Timeframes do not read each other: each reads the raw bars, and its own candles and levels.
+    """
+    frames = list(dict.fromkeys(s.timeframe for s in found.stages if s.timeframe))
+    n = min(processes, len(frames)) if len(found.stages) * len(found.months) >= WORTH_SHARING else 1
+    if n < 2:  # noqa: PLR2004 - nobody to share with
+        return [], [list(found.stages)]
+    shares = [[s for s in found.stages if s.timeframe in frames[i::n]] for i in range(n)]
+    return [s for s in found.stages if s.timeframe is None], shares
+
+
+def batches(
+    stages: Sequence[Stage], months: Sequence[str], first: str, last: str
+) -> list[tuple[list[Stage], list[str]]]:
+    """Pair stages with the months that a request for [first, last] needs of each, left to right.
+
+    Raw bars as far ahead as a label looks; state machines from the series' first month on; labels
+    just the months asked.
+    """
+    found: list[tuple[list[Stage], list[str]]] = []
+    for stage in stages:
+        end = shift_month(last, MONTHS_READ_AHEAD) if stage.group == "raw_candles" else last
+        start = first if stage.group == "labels" else ""
+        wanted = [m for m in months if start <= m <= end]
+        if found and found[-1][1] == wanted:
+            found[-1][0].append(stage)
+        else:
+            found.append(([stage], wanted))
+    return found
 
 
 def update(line: Line, request: Request, watch: "Watch") -> Summary:
@@ -155,9 +210,3 @@ def cutoffs(line: Line, request: Request) -> tuple[str, str]:
     spans = [available_months(line, instrument.id) for instrument in line.book]
     start, end = min(s[0] for s in spans), max(s[-1] for s in spans)
     return request.first or shift_month(start, MIN_TRAINING_MONTHS), request.last or end
-
-
-def _months(first: str, last: str) -> list[str]:
-    from market.months import month_range  # noqa: PLC0415
-
-    return list(month_range(first, last))

@@ -1,7 +1,7 @@
 """Compiles the kernels that the line runs, in a process of its own, into numba's cache on disk.
 
-The demo starts this beside itself: while Dagster is being imported and bars are ingested, the second
-core compiles. Two processes that compile the same function write the same cache file whole.
+The demo starts this beside itself: while Dagster is being imported and bars are ingested, the
+second core compiles. Two processes that compile the same function write the same cache file whole.
 """
 
 import datetime as dt

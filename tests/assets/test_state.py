@@ -92,7 +92,7 @@ def test_labels_are_rewritten_when_the_month_after_arrives_and_only_then(tmp_pat
     assert rewritten.get_column("status").unique().to_list() == ["final"]
     was = lake.read([first])
     assert rewritten.head(-6).equals(was.head(-6))  # what had matured stays as it was
-    assert was.tail(6)["label"].null_count() == 6
+    assert was.tail(6)["enhanced_triple_barrier"].null_count() == 6
     assert rewritten.tail(6)["forward_return"].null_count() == 0
 
     arrive(made, provider, "2017-06", ["2017-03", "2017-04", "2017-05"])
@@ -153,11 +153,12 @@ def test_the_first_month_of_a_series_starts_from_nothing_and_a_hole_does_too(
     assert chained.version != ref.version
 
 
-def test_the_calendars_own_hours_are_kept(tmp_path: Path) -> None:
-    provider = FrameProvider(hourly(EUR))
-    made = Workshop(line_of(tmp_path, provider, EUR))
-    made.run(stages_of("W", groups=["raw_candles", "candles"]), MONTHS, instrument="EUR")
-    weeks = rows(made.line, stage("candles", "W"), "EUR")
-    grid = calendar_for(EUR).grid(Timeframe.W, month_start("2017-03"), month_start("2017-07"))
+def test_a_week_that_straddles_two_months_is_whole_and_the_running_one_is_not_complete(
+    tmp_path: Path,
+) -> None:
+    made = Workshop(line_of(tmp_path, FrameProvider(hourly(BTC))))
+    made.run(stages_of("W", groups=["raw_candles", "candles"]), MONTHS)
+    weeks = rows(made.line, stage("candles", "W"))
+    grid = calendar_for(BTC).grid(Timeframe.W, month_start("2017-03"), month_start("2017-07"))
     assert weeks["ts"].dt.timestamp("us").to_list() == grid.open_us.tolist()
     assert weeks["complete"].to_list() == [True] * (len(weeks) - 1) + [False]

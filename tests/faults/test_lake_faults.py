@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,10 +21,25 @@ from tests.faults.lake_child import KEY, before_step, put, whole
 PROGRAM = Path(lake_child.__file__)
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    words = [sys.executable, str(PROGRAM), *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - our own program
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start children, none of which outlives the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        words = [sys.executable, str(PROGRAM), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - our own program
+        children.append(child)
+        return child
+
+    yield run
+    for child in children:
+        if child.returncode is None:
+            kill(child)
 
 
 def finish(child: subprocess.Popen[str]) -> str:
@@ -61,7 +76,7 @@ def lake(tmp_path: Path) -> ParquetLake:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_rewrite", [True, False], ids=["rewrite", "first"])
-def test_kill_at_every_step_of_a_write(tmp_path: Path, *, is_rewrite: bool) -> None:
+def test_kill_at_every_step_of_a_write(tmp_path: Path, start: Start, *, is_rewrite: bool) -> None:
     finish(start("kill-everywhere", tmp_path, "rewrite" if is_rewrite else "first"))
     undisturbed = ParquetLake(tmp_path / "undisturbed")
     refs = [put(undisturbed, shift) for shift in ([0, 1] if is_rewrite else [1])]
@@ -88,7 +103,7 @@ def test_kill_at_every_step_of_a_write(tmp_path: Path, *, is_rewrite: bool) -> N
 
 
 @pytest.mark.slow
-def test_kill_at_random_moments_under_a_reader(lake: ParquetLake) -> None:
+def test_kill_at_random_moments_under_a_reader(lake: ParquetLake, start: Start) -> None:
     put(lake, 0)
     rng = random.Random(2)  # noqa: S311 - not a secret
     for _ in range(3):
@@ -110,7 +125,9 @@ def test_kill_at_random_moments_under_a_reader(lake: ParquetLake) -> None:
         lake.verify(ref)
 
 
-def test_a_second_process_is_turned_away_until_the_first_is_killed(lake: ParquetLake) -> None:
+def test_a_second_process_is_turned_away_until_the_first_is_killed(
+    lake: ParquetLake, start: Start
+) -> None:
     child = start("hold", lake.root)
     assert child.stdout is not None
     pid = child.stdout.readline().strip()
@@ -126,7 +143,7 @@ def whole_after(lake: ParquetLake, ref: PartitionRef) -> int:
     return whole(lake)
 
 
-def test_two_processes_write_one_series(lake: ParquetLake) -> None:
+def test_two_processes_write_one_series(lake: ParquetLake, start: Start) -> None:
     children = [start("write-some", lake.root, first) for first in (100, 200)]
     waits = [int(finish(child)) for child in children]
     moves = [int(move.ref.code_version) for move in lake.versions(KEY)]
@@ -138,7 +155,7 @@ def test_two_processes_write_one_series(lake: ParquetLake) -> None:
 
 
 @pytest.mark.slow
-def test_readers_during_two_hundred_moves(tmp_path: Path) -> None:
+def test_readers_during_two_hundred_moves(tmp_path: Path, start: Start) -> None:
     retention = 3
     lake = ParquetLake(tmp_path, retention_versions=retention)
     put(lake, 0)

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 def path(n: int, seed: int) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
-    middle: Floats = np.round(np.cumsum(rng.normal(0, 1, n)))
+    middle = np.cumsum(rng.normal(0, 1, n)).round().astype(np.float64)
     above, below = rng.integers(0, 3, (2, n)).astype(np.float64)
     return middle + above, middle - below
 

@@ -39,10 +39,10 @@ def demo() -> None:
             _ask(console, url)
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. What to open next:")
         console.print(
-            "  [bold]make dev[/bold]          Dagster http://127.0.0.1:3000, MLflow :5000, API :8000/docs"
+            "  [bold]make dev[/bold]          Dagster on 3000, MLflow on 5000, the API on 8000/docs"
         )
         console.print("  [bold]wavehouse doctor[/bold]  what is installed, reachable, stale")
-        console.print("  docs/line.ipynb    the line in pictures")
+        console.print("  docs/line.ipynb   the line in pictures")
 
 
 def _update(console: Console) -> "Summary":
@@ -50,7 +50,7 @@ def _update(console: Console) -> "Summary":
     from wavehouse.updating import Request, update  # noqa: PLC0415
 
     with watched_line(console) as watch:
-        return update(watch.line, Request(instrument=INSTRUMENT), watch)
+        return update(watch.line, Request(instrument=INSTRUMENT, processes=2), watch)
 
 
 def _free_port() -> int:
@@ -119,7 +119,7 @@ def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
     table.add_row("90 % set", ", ".join(answer["prediction_set"]) or "empty")
     table.add_row(
         "model",
-        f"{answer['model']} version {answer['version']} ({answer['kind']}, alias {answer['alias']})",
+        f"{answer['model']} version {answer['version']}, {answer['kind']}, alias {answer['alias']}",
     )
     table.add_row(
         "features", f"{answer['feature_data']['path']} @ {answer['feature_data']['version'][:12]}"

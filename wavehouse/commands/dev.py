@@ -35,7 +35,8 @@ def dev(
             Command(
                 "mlflow",
                 [script("mlflow"), "server", "--backend-store-uri", uri,
-                 "--default-artifact-root", artifacts, "--workers", "1", "--port", str(mlflow_port)],
+                 "--default-artifact-root", artifacts, "--workers", "1",
+                 "--port", str(mlflow_port)],
                 f"http://127.0.0.1:{mlflow_port}",
             ),
             Command(

@@ -29,7 +29,7 @@ class Finding:
     advice: str = ""
 
 
-def doctor(as_json: Json = False) -> None:  # noqa: FBT002
+def doctor(as_json: Json = False) -> None:
     """Look at everything the line needs; exit code 1 if something is broken."""
     findings = list(_findings())
     if as_json:

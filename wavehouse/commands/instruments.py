@@ -1,6 +1,7 @@
 """``instruments list|add``: instruments are data, this edits the file."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,11 @@ app = typer.Typer(no_args_is_help=True, help="List instruments, or add one to in
 
 
 @app.command("list")
-def list_instruments(as_json: Json = False) -> None:  # noqa: FBT002
+def list_instruments(as_json: Json = False) -> None:
     """List the instruments, and which months of candles the lake has of each."""
     with said_plainly():
-        from orchestration.resources import open_lake  # noqa: PLC0415 - imports Polars
-
         from market.settings import StorageSettings  # noqa: PLC0415
+        from orchestration.resources import open_lake  # noqa: PLC0415 - imports Polars
 
         home = HomeSettings()
         book, lake = load_instruments(home.instruments), open_lake(home, StorageSettings())
@@ -37,9 +37,7 @@ def list_instruments(as_json: Json = False) -> None:  # noqa: FBT002
         Console().print(table)
 
 
-def _row(
-    instrument: Instrument, months: "list[str] | tuple[str, ...]"
-) -> dict[str, str | int | None]:
+def _row(instrument: Instrument, months: Sequence[str]) -> dict[str, str | int | None]:
     return {
         "id": instrument.id,
         "calendar": instrument.calendar,
@@ -53,7 +51,7 @@ def _row(
 
 
 @app.command()
-def add(  # noqa: PLR0913 - one option a field of the file
+def add(
     instrument: Annotated[str, typer.Argument(help="Id: letters, digits, '-' and '_'.")],
     provider: Annotated[str, typer.Option(help="sample | csv | binance | synthetic")],
     calendar: Annotated[str, typer.Option(help="crypto | fx | us_equity")],
@@ -104,7 +102,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _append(
-    path: Path, instrument: str, fields: dict[str, str | float], options: dict[str, str]
+    path: Path, instrument: str, fields: Mapping[str, object], options: Mapping[str, str]
 ) -> None:
     from storage.durable import write_whole  # noqa: PLC0415
 
