@@ -24,6 +24,11 @@ telemetry:
 concurrency:
   pools:
     default_limit: 1
+event_log_storage:
+  module: orchestration.event_log
+  class: PooledSqliteEventLogStorage
+  config:
+    base_dir: "{runs}"
 """
 
 
@@ -49,7 +54,8 @@ def prepare_home(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "dagster.yaml"
     if not config.exists():
-        config.write_text(DAGSTER_YAML, encoding="utf-8")
+        runs = folder / "history" / "runs"
+        config.write_text(DAGSTER_YAML.format(runs=runs), encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(folder)
 
 

@@ -36,11 +36,7 @@ class Watch:
 
     def published(self, key: PartitionKey) -> None:
         """Move the bar of the partition's asset."""
-        self.advance(key.table, key.timeframe)
-
-    def advance(self, table: str, timeframe: str) -> None:
-        """Move the bar of an asset, whichever process published the partition."""
-        task = self.tasks.get((table, timeframe)) or self.tasks.get((table, ""))
+        task = self.tasks.get((key.table, key.timeframe)) or self.tasks.get((key.table, ""))
         if task is not None:
             self.progress.advance(task)
 

@@ -12,7 +12,6 @@ from market.months import month_range, shift_month
 from market.settings import HomeSettings
 from market.timeframes import Timeframe
 from orchestration.graph import data_stages, learning_stages
-from wavehouse.workers import Workers
 
 if TYPE_CHECKING:
     from orchestration.runs import Runner
@@ -26,8 +25,6 @@ LEFT_OF = {
     "features": ("raw_candles", "candles", "levels", "features"),
     "models": ("raw_candles", "candles", "levels", "labels", "features"),
 }
-WORTH_SHARING = 60
-"""Partitions below which a second process costs more than it saves (its imports take seconds)."""
 MIN_TRAINING_MONTHS = 8
 """Months of labels before the first cutoff that is trained by default."""
 
@@ -42,7 +39,6 @@ class Request:
     last: str | None = None
     timeframes: tuple[str, ...] = ()
     is_forced: bool = False
-    processes: int = 1
 
 
 @dataclass(slots=True)
@@ -137,17 +133,8 @@ class Update:
         if found.is_empty:
             return
         self.watch.expect(found.stages, len(found.months))
-        shared, shares = shared_out(found, self.request.processes)
-        self._run_here(instrument, shared, found.months)
-        with Workers(instrument, found.months, self.watch.advance) as workers:
-            workers.start(shares[1:])
-            self._run_here(instrument, shares[0], found.months)
-            self.summary.runs += workers.finish()
-
-    def _run_here(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
-        if stages:
-            run = self.runner.run_months(stages, instrument, months, stale_only=True)
-            self.summary.runs.append(run.run_id)
+        run = self.runner.run_months(found.stages, instrument, found.months, stale_only=True)
+        self.summary.runs.append(run.run_id)
 
     def _plan(self, stages: Sequence[Stage], instrument: str, months: Sequence[str]) -> Plan:
         found = plan(self.line, stages, instrument, months)
@@ -158,19 +145,6 @@ class Update:
     def _is_wanted(self, stage: Stage) -> bool:
         asked = self.request.timeframes
         return not asked or stage.timeframe is None or stage.timeframe in asked
-
-
-def shared_out(found: Plan, processes: int) -> tuple[list[Stage], list[list[Stage]]]:
-    """Split a plan's stages into what all others read, and a share for each process.
-
-    Timeframes do not read each other: each reads the raw bars, and its own candles and levels.
-    """
-    frames = list(dict.fromkeys(s.timeframe for s in found.stages if s.timeframe))
-    n = min(processes, len(frames)) if len(found.stages) * len(found.months) >= WORTH_SHARING else 1
-    if n < 2:  # noqa: PLR2004 - nobody to share with
-        return [], [list(found.stages)]
-    shares = [[s for s in found.stages if s.timeframe in frames[i::n]] for i in range(n)]
-    return [s for s in found.stages if s.timeframe is None], shares
 
 
 def batches(

@@ -1,6 +1,7 @@
 """The blocking checks, one broken rule at a time, and what a failed one does to a partition."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,8 @@ from market.months import month_bounds
 from market.ports import PartitionKey
 from market.tables import CANDLES
 from market.timeframes import Timeframe
-from pipeline import features, levels
+from pipeline import features, labels, levels
+from pipeline.label_outcomes import Windows
 from tests.fakes.bars import candles
 from tests.fakes.line import (
     BTC,
@@ -54,7 +56,10 @@ def test_good_rows_pass_every_check() -> None:
     ("spoilt", "words"),
     [
         (GOOD.drop("close"), "candles.close: expected Float64, was missing"),
-        (GOOD.with_columns(pl.col("n_missing").cast(pl.Int64)), "candles.n_missing: expected Int32"),
+        (
+            GOOD.with_columns(pl.col("n_missing").cast(pl.Int64)),
+            "candles.n_missing: expected Int32",
+        ),
         (GOOD.select(sorted(GOOD.columns)), "another order"),
         (GOOD.with_columns(close=pl.lit(None, pl.Float64)), "close: 100"),
         (GOOD.with_columns(volume=pl.lit(float("nan"))), "volume (NaN): 100"),
@@ -111,9 +116,7 @@ def _doubled(real: Result) -> pl.DataFrame:
     return pl.concat([real.rows.head(1), real.rows])
 
 
-def spoil(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Stage], month: str, how: str
-) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch, kind: type[Stage], month: str, how: str) -> None:
     """Let a stage make wrong rows in one month, and see them through its own checks."""
     real = kind.compute
 
@@ -132,7 +135,11 @@ def spoil(
 
 @pytest.mark.parametrize(
     ("kind", "how", "check"),
-    [(Candles, "off grid", "tiling"), (Candles, "doubled", "order"), (Features, "doubled", "order")],
+    [
+        (Candles, "off grid", "tiling"),
+        (Candles, "doubled", "order"),
+        (Features, "doubled", "order"),
+    ],
 )
 def test_a_failed_check_publishes_nothing_and_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Stage], how: str, check: str
@@ -183,8 +190,20 @@ def _leak_of_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "extend", scaled)
 
 
+def _leak_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the path begin at the entry candle's open."""
+    real = labels._windows
+
+    def early(*args: object) -> Windows:
+        windows = real(*args)  # type: ignore[arg-type]
+        return replace(windows, start_us=windows.start_us - Timeframe.H4.microseconds)
+
+    monkeypatch.setattr(labels, "_windows", early)
+
+
 @pytest.mark.parametrize(
-    ("leak", "kind"), [(_leak_of_levels, Levels), (_leak_of_features, Features)]
+    ("leak", "kind"),
+    [(_leak_of_levels, Levels), (_leak_of_features, Features), (_leak_of_labels, Labels)],
 )
 def test_a_planted_leak_fails_the_certificate_and_publishes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leak: object, kind: type[Stage]

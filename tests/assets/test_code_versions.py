@@ -66,7 +66,9 @@ def test_a_kernel_that_features_alone_use_moves_features_alone(edit: Edit) -> No
 
 
 def test_what_is_read_is_part_of_the_version(edit: Edit) -> None:
-    moved = moved_by(edit, "assets.reading", "shift_month(key.month, -1)", "shift_month(key.month, -2)")
+    moved = moved_by(
+        edit, "assets.reading", "shift_month(key.month, -1)", "shift_month(key.month, -2)"
+    )
     assert moved == {"candles", "levels", "labels", "features"}
 
 

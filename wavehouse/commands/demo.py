@@ -50,7 +50,7 @@ def _update(console: Console) -> "Summary":
     from wavehouse.updating import Request, update  # noqa: PLC0415
 
     with watched_line(console) as watch:
-        return update(watch.line, Request(instrument=INSTRUMENT, processes=2), watch)
+        return update(watch.line, Request(instrument=INSTRUMENT), watch)
 
 
 def _free_port() -> int:

@@ -14,7 +14,6 @@ from wavehouse.commands.options import (
     From,
     Instrument,
     Json,
-    Processes,
     Timeframes,
     To,
 )
@@ -36,7 +35,6 @@ def materialize(
     last: To = None,
     timeframe: Timeframes = None,
     force: Force = False,
-    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
     """Bring everything that is asked, and what it reads, up to date.
@@ -45,7 +43,7 @@ def materialize(
     """
     with said_plainly():
         asked = _request(targets or [], instrument, first, last, timeframe)
-        _materialize(replace(asked, is_forced=force, processes=processes), as_json)
+        _materialize(replace(asked, is_forced=force), as_json)
 
 
 def backfill(
@@ -55,7 +53,6 @@ def backfill(
     last: To = None,
     timeframe: Timeframes = None,
     force: Force = False,
-    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
     """Make a range of months of one table, after what it reads.
@@ -64,7 +61,7 @@ def backfill(
     """
     with said_plainly():
         asked = _request([target], instrument, first, last, timeframe)
-        _materialize(replace(asked, is_forced=force, processes=processes), as_json)
+        _materialize(replace(asked, is_forced=force), as_json)
 
 
 def train(

@@ -30,8 +30,4 @@ Force = Annotated[
         "--force", help="Compute again what is fresh (an unchanged result writes nothing)."
     ),
 ]
-Processes = Annotated[
-    int,
-    typer.Option("--processes", "-p", min=1, help="Processes that share the timeframes."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
