@@ -3,7 +3,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV_VERSION := 0.13.8
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE ?=
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
@@ -20,7 +19,7 @@ install: .venv/.installed ## Create .venv and install the locked dependencies
 .venv/.installed: pyproject.toml uv.lock
 	@test -x $(BIN)/python || python3 -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --all-groups
 	@touch $@
 
 demo: install ## Run the whole line on the sample: bars to a served prediction
@@ -38,7 +37,7 @@ check: install ## Format, lint, types, import rules, docstrings, definitions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.rules
-	@$(BIN)/dg check defs
+	@VIRTUAL_ENV=$(CURDIR)/.venv PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
 
 format: install ## Format and apply what the linter can fix
 	@$(BIN)/ruff format .

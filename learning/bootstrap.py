@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+ROUNDING: Final = 1e-6
+"""Two models that are the same (XGBoost that chose no tree) differ by float32's rounding, 1e-8."""
 MINIMUM_BLOCKS: Final = 4  # fewer say nothing about how far a mean can wander
 
 
@@ -22,13 +24,13 @@ class Interval:
 
     @property
     def is_below_zero(self) -> bool:
-        """Whether all of the interval is below zero."""
-        return self.high is not None and self.high < 0.0
+        """Whether all of the interval is below zero, by more than rounding."""
+        return self.high is not None and self.high < -ROUNDING
 
     @property
     def is_above_zero(self) -> bool:
-        """Whether all of the interval is above zero."""
-        return self.low is not None and self.low > 0.0
+        """Whether all of the interval is above zero, by more than rounding."""
+        return self.low is not None and self.low > ROUNDING
 
     def text(self) -> str:
         """Return it as a person reads it: ``-0.0123 [-0.0200, -0.0045]``."""

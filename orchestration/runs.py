@@ -21,9 +21,6 @@ DAGSTER_YAML = """\
 # Written by wavehouse where there was none. In production, point storage at Postgres.
 telemetry:
   enabled: false
-concurrency:
-  pools:
-    default_limit: 1
 event_log_storage:
   module: orchestration.event_log
   class: PooledSqliteEventLogStorage

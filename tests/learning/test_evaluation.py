@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, matthews_corrcoef
 
-from learning.bootstrap import Bootstrap, block_length, intervals, resampled_counts
+from learning.bootstrap import Bootstrap, Interval, block_length, intervals, resampled_counts
 from learning.bundle import Bundle
 from learning.evaluation import evaluate
 from learning.models import model_of, train
@@ -140,3 +140,12 @@ def test_intervals_of_overlapping_losses_cover_and_plain_ones_do_not(n: int, lea
     low, high = np.percentile(plain, [5, 95], axis=0)
     assert least <= hits / draws <= 0.97
     assert np.mean((low <= 0) & (high >= 0)) < 0.65
+
+
+def test_float_rounding_is_no_difference() -> None:
+    """XGBoost that chose no tree is the baseline to 1e-8: neither better nor worse."""
+    dust = Interval(3e-8, 2e-8, 4e-8)
+    assert not dust.is_above_zero
+    assert not Interval(-3e-8, -4e-8, -2e-8).is_below_zero
+    assert Interval(0.02, 0.01, 0.03).is_above_zero
+    assert Interval(-0.02, -0.03, -0.01).is_below_zero
