@@ -6,8 +6,6 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
-# numba caches what it compiled; a helper that changed in another file must not be served stale
-export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache/$(shell cat kernels/*.py | cksum | cut -d' ' -f1)
 
 .PHONY: help demo test test-fast check format bench dev install clean
 

@@ -1,18 +1,35 @@
 """The few read functions that a notebook wants; frames come from the lake's present pointers."""
 
 import datetime as dt
+from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from assets.models import KINDS, registered_name
+from assets.training_sets import POOLED
 from market.errors import InputError
 from market.instruments import InstrumentBook
 from market.months import parse_month
 from market.ports import Lake, PartitionKey, PartitionRef
-from market.settings import HomeSettings, StorageSettings
-from market.tables import CANDLES, FEATURES, LABELS, LEVEL_EVENTS, Table
+from market.settings import HomeSettings, LearningSettings, StorageSettings
+from market.tables import (
+    CANDLES,
+    EVALUATIONS,
+    FEATURES,
+    LABELS,
+    LEVEL_EVENTS,
+    MODELS,
+    TABLES,
+    TRAINING_SETS,
+)
 from market.timeframes import Timeframe
+from orchestration.line import tracking_places
 from orchestration.resources import open_book, open_lake
+
+if TYPE_CHECKING:
+    from learning.predict import ServedModel
 
 
 @cache
@@ -27,24 +44,24 @@ def _book() -> InstrumentBook:
 
 def candles(instrument: str, timeframe: str, first: str, last: str | None = None) -> pl.DataFrame:
     """Return candles, one row a bar."""
-    return _read(CANDLES, instrument, timeframe, (first, last))
+    return _read(CANDLES.name, instrument, timeframe, (first, last))
 
 
 def level_events(
     instrument: str, timeframe: str, first: str, last: str | None = None
 ) -> pl.DataFrame:
     """Return the log of level events, one row an event."""
-    return _read(LEVEL_EVENTS, instrument, timeframe, (first, last))
+    return _read(LEVEL_EVENTS.name, instrument, timeframe, (first, last))
 
 
 def labels(instrument: str, timeframe: str, first: str, last: str | None = None) -> pl.DataFrame:
     """Return labels, one row a candle; outcomes are null until matured."""
-    return _read(LABELS, instrument, timeframe, (first, last))
+    return _read(LABELS.name, instrument, timeframe, (first, last))
 
 
 def features(instrument: str, timeframe: str, first: str, last: str | None = None) -> pl.DataFrame:
     """Return features, one row a bar, known at its close."""
-    return _read(FEATURES, instrument, timeframe, (first, last))
+    return _read(FEATURES.name, instrument, timeframe, (first, last))
 
 
 def levels(instrument: str, timeframe: str, as_of: dt.datetime) -> pl.DataFrame:
@@ -53,7 +70,7 @@ def levels(instrument: str, timeframe: str, as_of: dt.datetime) -> pl.DataFrame:
 
     if as_of.tzinfo is None:
         raise InputError(f"as_of: expected an instant with a time zone, was {as_of}")
-    refs = _refs(LEVEL_EVENTS, instrument, timeframe, ("0000-01", f"{as_of:%Y-%m}"))
+    refs = _refs(LEVEL_EVENTS.name, instrument, timeframe, ("0000-01", f"{as_of:%Y-%m}"))
     return fold(_lake().read(refs), round(as_of.timestamp() * 1e6))
 
 
@@ -62,19 +79,46 @@ def instruments() -> list[str]:
     return [instrument.id for instrument in _book()]
 
 
+def evaluations(timeframe: str, first: str, last: str | None = None) -> pl.DataFrame:
+    """Return judged bars of the cutoffs from ``first`` to ``last``, one row a bar and kind."""
+    return _read(EVALUATIONS.name, POOLED, timeframe, (first, last))
+
+
+def training_set(timeframe: str, cutoff: str) -> pl.DataFrame:
+    """Return what the models of a cutoff month learnt from, one row a matured label."""
+    return _read(TRAINING_SETS.name, POOLED, timeframe, (parse_month(cutoff), None))
+
+
+def model(timeframe: str, alias: str = "champion") -> "ServedModel":
+    """Return the model version that an alias names now: what serving answers with."""
+    from learning.predict import ServedModel  # noqa: PLC0415 - the registry loads SQLAlchemy
+    from learning.registry import open_registry  # noqa: PLC0415
+
+    uri, _ = tracking_places(HomeSettings(), LearningSettings())
+    return ServedModel.load(open_registry(uri), registered_name(timeframe), alias)
+
+
 def versions(
     table: str, instrument: str, timeframe: str, first: str, last: str | None = None
 ) -> dict[str, str]:
-    """Return partition → data version of what the other functions would read now."""
-    known = {t.name: t for t in (CANDLES, LEVEL_EVENTS, LABELS, FEATURES)}
-    if table not in known:
-        raise InputError(f"table: expected one of {', '.join(known)}, was {table!r}")
-    refs = _refs(known[table], instrument, timeframe, _span(first, last))
+    """Return partition → data version of what the other functions would read now.
+
+    Training sets, models and evaluations are of the instrument ``"pooled"``, by cutoff month.
+    """
+    refs = _refs(table, instrument, timeframe, _span(first, last))
     return {ref.key.path: ref.version for ref in refs}
 
 
+def attributes(
+    table: str, instrument: str, timeframe: str, first: str, last: str | None = None
+) -> dict[str, Mapping[str, Any]]:
+    """Return partition → what was recorded beside its rows: null reasons, verdicts, decisions."""
+    refs = _refs(table, instrument, timeframe, _span(first, last))
+    return {ref.key.path: ref.attributes for ref in refs}
+
+
 def _read(
-    table: Table, instrument: str, timeframe: str, span: tuple[str, str | None]
+    table: str, instrument: str, timeframe: str, span: tuple[str, str | None]
 ) -> pl.DataFrame:
     return _lake().read(_refs(table, instrument, timeframe, _span(*span)))
 
@@ -88,13 +132,15 @@ def _month(text: str, in_a_year: str) -> str:
     return f"{text}-{in_a_year}" if is_year else parse_month(text)
 
 
-def _refs(
-    table: Table, instrument: str, timeframe: str, span: tuple[str, str]
-) -> list[PartitionRef]:
+def _refs(table: str, instrument: str, timeframe: str, span: tuple[str, str]) -> list[PartitionRef]:
+    known = [*(set(TABLES) - {MODELS.name}), *(f"{MODELS.name}_{kind}" for kind in KINDS)]
+    if table not in known:
+        raise InputError(f"table: expected one of {', '.join(sorted(known))}, was {table!r}")
     name = Timeframe.parse(timeframe).value
-    _ = _book()[instrument]
-    months = [m for m in _lake().months(table.name, name, instrument) if span[0] <= m <= span[1]]
-    keys = [PartitionKey(table.name, name, instrument, month) for month in months]
+    if instrument != POOLED:
+        _ = _book()[instrument]
+    months = [m for m in _lake().months(table, name, instrument) if span[0] <= m <= span[1]]
+    keys = [PartitionKey(table, name, instrument, month) for month in months]
     if not keys:
-        keys = [PartitionKey(table.name, name, instrument, span[1])]  # says what to run
+        keys = [PartitionKey(table, name, instrument, span[1])]  # says what to run
     return [_lake().resolve(key) for key in keys]

@@ -117,6 +117,7 @@ class Update:
         stages = [s for s in data_stages() if s.group in wanted and self._is_wanted(s)]
         if self.request.is_forced:
             self._force(instrument, stages, [m for m in months if first <= m <= last])
+            first, last = months[0], months[-1]  # what that changed reaches as far as it reaches
         for batch, span in batches(stages, months, first, last):
             self._run(instrument, batch, span)
 
