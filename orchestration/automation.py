@@ -10,9 +10,18 @@ WHEN_UPSTREAM_CHANGES = (
     dg.AutomationCondition.eager()
     .without(dg.AutomationCondition.in_latest_time_window())
     .without(~dg.AutomationCondition.any_deps_missing())
+    .replace(
+        "newly_updated_without_root",
+        dg.AutomationCondition.data_version_changed()
+        & ~dg.AutomationCondition.executed_with_root_target(),
+    )
     .with_label("when_upstream_changes")
 )
-"""Data stages: any month, as soon as something to its left was materialised anew."""
+"""Data stages: any month, as soon as something to its left has another data version.
+
+A month that was made again and came out as it was wakes nobody: so a restated month propagates no
+further than its first unchanged result.
+"""
 
 HOURLY_LATEST = dg.AutomationCondition.on_cron("@hourly").with_label("hourly_latest")
 """Ingestion: the running month, every hour."""

@@ -37,6 +37,7 @@ def demo() -> None:
             url = f"http://127.0.0.1:{port}"
             children.start(Command("api", [script("wavehouse"), "serve", "--port", str(port)], url))
             _ask(console, url)
+        _print_verdicts(console)
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. What to open next:")
         console.print(
             "  [bold]make dev[/bold]          Dagster on 3000, MLflow on 5000, the API on 8000/docs"
@@ -126,6 +127,22 @@ def _print_prediction(console: Console, answer: dict[str, Any]) -> None:
     )
     table.add_row("prediction id", answer["prediction_id"])
     console.print(table)
+
+
+def _print_verdicts(console: Console) -> None:
+    """Say what the newest judged cutoff found, whatever it is."""
+    from wavehouse.reading import attributes  # noqa: PLC0415 - needed from here on only
+
+    judged = {
+        path.rsplit("/", 1)[1]: found["verdict"]
+        for path, found in attributes("evaluations", "pooled", TIMEFRAME, "2000", "2099").items()
+        if isinstance(found["verdict"], dict)
+    }
+    cutoff = max(judged)
+    console.print(f"\nJudged on {cutoff}, the month after its cutoff ({TIMEFRAME}):")
+    for kind, verdict in judged[cutoff].items():
+        words = verdict.removeprefix(f"{kind}: ")
+        console.print(f"  [bold]{kind}[/bold]: {words}", highlight=False, soft_wrap=True)
 
 
 def _text(value: float | None, form: str) -> str:
