@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.line import Line
-from orchestration.partitions import partition_key
+from orchestration.partitions import INSTRUMENTS, partition_key
 
 
 def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
@@ -24,12 +24,15 @@ def build_schedules(jobs: Sequence[Any]) -> list[dg.ScheduleDefinition]:
         context: dg.ScheduleEvaluationContext, line: dg.ResourceParam[Line]
     ) -> list[dg.RunRequest]:
         month = f"{_now(context):%Y-%m}"
+        # one that the sensor has not added yet would fail the tick of all
+        present = context.instance.get_dynamic_partitions(str(INSTRUMENTS.name))
         return [
             dg.RunRequest(
                 run_key=f"{i.id}-{_now(context):%Y-%m-%dT%H}",
                 partition_key=partition_key(i.id, month),
             )
             for i in line.book
+            if i.id in present
         ]
 
     @dg.schedule(

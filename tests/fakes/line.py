@@ -134,7 +134,7 @@ class Workshop:
 
     def __init__(self, line: Line, instance: dg.DagsterInstance | None = None) -> None:
         self.line = line
-        self.instance = instance or dg.DagsterInstance.ephemeral(tempdir=_beside(line))
+        self.instance = instance or dg.DagsterInstance.ephemeral(tempdir=beside(line))
         self.definitions = build_defs(line=line)
         self._job = self.definitions.resolve_implicit_global_asset_job_def()
 
@@ -184,9 +184,12 @@ class Workshop:
         return records[0].asset_materialization if records else None
 
 
-def _beside(line: Line) -> str:
+def beside(line: Line) -> str:
+    """Return a folder of Dagster's own beside the lake."""
     assert isinstance(line.lake, ParquetLake)
-    return str(line.lake.root.with_name(f"{line.lake.root.name}-dagster"))
+    folder = line.lake.root.with_name(f"{line.lake.root.name}-dagster")
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from market.errors import InputError, SchemaError
 from market.instruments import CALENDAR_NAMES, Instrument
+from market.months import month_of, month_start
 from market.timeframes import Timeframe
 from wavehouse.errors import said_plainly
 
@@ -94,15 +95,23 @@ class _Job:
             id=name, asset_class=calendar, calendar=calendar, provider="file", symbol=name,
             base_timeframe=base, tick_size=0.0, lot_size=1.0,
         )  # fmt: skip
+        self.first_us = month_start(month_of(int(self.bars["ts"].dt.timestamp("us")[0])))
         self.out_of_session = 0
 
     @property
     def watermark_us(self) -> int:
-        """The end of the file's last bar: later bars may still come."""
-        return int(self.bars["ts"].dt.timestamp("us")[-1]) + self.step_us
+        """The scheduled end of the file's last bar: later bars may still come."""
+        from providers.conventions import scheduled_end  # noqa: PLC0415 - the calendar's clock
+
+        last_us = int(self.bars["ts"].dt.timestamp("us")[-1])
+        if self.step_us == self.instrument.base_timeframe.microseconds:
+            return scheduled_end(self.instrument, last_us)
+        return last_us + self.step_us
 
     def candles(self, timeframe: Timeframe | None) -> "pl.DataFrame":
         """Candles of a timeframe, or the file's own bars in session (``None``)."""
+        import polars as pl  # noqa: PLC0415
+
         from pipeline.candles import build  # noqa: PLC0415
 
         built = build(
@@ -111,7 +120,8 @@ class _Job:
             watermark_us=self.watermark_us, base_step_us=self.step_us,
         )  # fmt: skip
         self.out_of_session = built.n_out_of_session
-        return built.rows
+        # a bar that opened in the month before the file's first has no partition either
+        return built.rows.filter(pl.col("ts").dt.timestamp("us") >= self.first_us)
 
     def levels(self, candles: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
         """Level events, and the nearest levels at each close."""

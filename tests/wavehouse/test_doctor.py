@@ -1,0 +1,67 @@
+"""``doctor``: an empty home, a full one, and broken ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wavehouse.cli import app
+
+
+def doctor() -> tuple[int, dict[str, dict[str, str]]]:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    return result.exit_code, {f["what"]: f for f in json.loads(result.stdout)}
+
+
+@pytest.mark.usefixtures("home")
+def test_an_empty_home_is_no_illness_and_says_what_to_run() -> None:
+    code, found = doctor()
+    assert code == 0, found
+    assert found["python"]["state"] == "ok"
+    assert found["dagster"]["state"] == "ok"
+    assert found["instrument SYN"] == {
+        "what": "instrument SYN", "state": "ok", "found": "synthetic, H4 bars", "advice": "",
+    }  # fmt: skip
+    assert found["lake SYN"]["found"] == "nothing materialised"
+    assert found["lake SYN"]["advice"] == "wavehouse materialize --instrument SYN"
+    assert found["freshness SYN"]["state"] == "warn"
+    assert found["models"]["state"] == "warn"
+    assert found["api"]["state"] == "warn"
+    assert "wavehouse serve" in found["api"]["advice"]
+
+
+@pytest.mark.usefixtures("full_home")
+def test_a_full_home_is_fresh() -> None:
+    code, found = doctor()
+    assert code == 0
+    assert found["lake SYN"]["found"] == "3 months, 2017-03 to 2017-05"
+    assert found["lake SYN"]["state"] == "ok"
+    assert found["freshness SYN"]["found"] == "39 partitions, all fresh"
+    assert found["freshness SYN"]["state"] == "ok"
+
+
+@pytest.mark.usefixtures("full_home")
+def test_people_get_a_table() -> None:
+    result = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "160"})
+    assert result.exit_code == 0
+    assert "39 partitions, all fresh" in result.output
+
+
+def test_a_missing_instruments_file_is_bad_and_exit_code_1(home: Path) -> None:
+    (home / "instruments.toml").unlink()
+    code, found = doctor()
+    assert code == 1
+    assert found["instruments"]["state"] == "bad"
+    assert str(home / "instruments.toml") in found["instruments"]["found"]
+
+
+def test_a_source_that_cannot_be_read_is_named(home: Path) -> None:
+    path = home / "instruments.toml"
+    text = path.read_text(encoding="utf-8").replace('"synthetic"', '"csv"')
+    path.write_text(text.split("[SYN.options]")[0] + '[SYN.options]\npath = "gone.csv"\n')
+    code, found = doctor()
+    assert code == 1
+    assert found["instrument SYN"]["state"] == "bad"
+    assert "gone.csv" in found["instrument SYN"]["found"]
+    assert "csv" in found["instrument SYN"]["advice"]

@@ -1,0 +1,116 @@
+"""``materialize`` and ``backfill``: what is made, what is left alone, and how a script is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from storage.lake import ParquetLake
+from wavehouse.cli import app
+
+
+def wavehouse(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def summary(*words: str) -> dict[str, object]:
+    result = wavehouse(*words, "--json")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.splitlines()
+    answer: dict[str, object] = json.loads(line)
+    return answer
+
+
+def months(home: Path, table: str, timeframe: str = "H4") -> tuple[str, ...]:
+    return tuple(ParquetLake(home / "data" / "lake").months(table, timeframe, "SYN"))
+
+
+def refused(*words: str) -> str:
+    """Return the one line in which a command says why it could not be done."""
+    result = wavehouse(*words)
+    assert result.exit_code == 1, result.output
+    (line,) = [text for text in result.stderr.splitlines() if text.strip()]
+    return line
+
+
+def test_everything_asked_is_made_once(home: Path) -> None:
+    made = summary("materialize", "labels", "-i", "SYN", "-t", "H4")
+    assert made["partitions"] == made["out_of_date"] == 12
+    assert len(made["runs"]) >= 1  # type: ignore[arg-type]
+    assert months(home, "labels") == ("2017-03", "2017-04", "2017-05")
+    assert months(home, "features") == ()
+    assert months(home, "candles", "D") == ()
+    again = summary("materialize", "labels", "-i", "SYN", "-t", "h4")
+    assert again == {"partitions": 12, "out_of_date": 0, "runs": []}
+    assert "Everything is fresh" in wavehouse("materialize", "labels", "-t", "H4").output
+
+
+def test_a_backfill_makes_the_months_asked_and_what_they_read(home: Path) -> None:
+    summary(
+        "backfill", "labels", "--instrument", "SYN", "--from", "2017-04", "--to", "2017-04",
+        "--timeframe", "H4",
+    )  # fmt: skip
+    assert months(home, "labels") == ("2017-04",)
+    assert months(home, "level_events") == ("2017-03", "2017-04")  # its state comes from there
+    assert months(home, "raw_candles") == ("2017-03", "2017-04", "2017-05")  # its path goes there
+
+
+def test_a_month_by_its_first_day_is_the_month(home: Path) -> None:
+    summary("backfill", "candles", "-i", "SYN", "--from", "2017-03-01", "--to", "2017-04-01")
+    assert months(home, "candles") == ("2017-03", "2017-04")
+
+
+def test_force_makes_again_and_writes_nothing_that_is_there(home: Path) -> None:
+    summary("materialize", "features", "-i", "SYN", "-t", "D")
+    root = home / "data" / "lake"
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    forced = summary("materialize", "features", "-i", "SYN", "-t", "D", "--force")
+    assert forced["out_of_date"] == 12
+    assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("materialize", "labels", "-i", "NOPE"), "[UNKNOWN_INSTRUMENT] instrument: expected one of SYN"),
+        (("materialize", "labels", "-t", "H3"), "[UNKNOWN_TIMEFRAME] timeframe: expected one of M1"),
+        (("materialize", "label"), "[INVALID_INPUT] target: expected raw_candles,"),
+        (("backfill", "labels", "--from", "2017-13"), "month: expected YYYY-MM, was '2017-13'"),
+        (("backfill", "labels", "--from", "May"), "month: expected YYYY-MM, was 'May'"),
+        (("backfill", "labels", "--from", "2019-01"), "SYN: expected months from 2017-03 to 2017-05"),
+        (("backfill", "labels", "--from", "2017-05", "--to", "2017-04"), "was 2017-05 to 2017-04"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(
+    home: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(*words)
+    assert not (home / "data").exists()
+
+
+def test_a_missing_instruments_file_is_named(home: Path) -> None:
+    (home / "instruments.toml").unlink()
+    assert str(home / "instruments.toml") in refused("materialize", "labels")
+
+
+def test_a_run_that_fails_says_which_partition_and_why(home: Path) -> None:
+    path = home / "bars.csv"
+    path.write_text(
+        "ts,open,high,low,close,volume\n"
+        "2017-03-01 00:00:00,1,2,0.5,1.5,1\n"
+        "2017-03-01 01:00:00,1,0.2,0.5,1.5,1\n"
+        "2017-03-01 02:00:00,1,2,0.5,1.5,1\n",
+        encoding="utf-8",
+    )
+    added = wavehouse(
+        "instruments", "add", "BAD", "--provider", "csv", "--calendar", "crypto", "--base", "H1",
+        "--option", f"path={path}",
+    )  # fmt: skip
+    assert added.exit_code == 0, added.output
+    line = refused("materialize", "candles", "-i", "BAD")
+    assert "BAD" in line
+    assert "2017-03-01" in line
+    assert "high" in line
+    assert not (home / "data" / "lake" / "candles").exists()
