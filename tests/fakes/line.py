@@ -213,6 +213,12 @@ def pointers(line: Line, stages: Iterable[Stage], instrument: str = "BTC") -> di
     return found
 
 
+def drop(line: Line, key: PartitionKey) -> None:
+    """Take a partition's pointer away."""
+    assert isinstance(line.lake, ParquetLake)
+    line.lake.drop(key)
+
+
 def contents(root: Path) -> Mapping[str, str]:
     """Return path → hash of every file below ``root`` that readers can see, clocks left out."""
     return {

@@ -1,4 +1,4 @@
-"""``wavehouse.updating`` without a terminal and without Dagster's databases, and what it computed."""
+"""``wavehouse.updating`` without a terminal and Dagster's databases, and what it computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

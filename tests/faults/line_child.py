@@ -36,7 +36,7 @@ def die_in_write(path: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         real(file, data, at=at, fsync=fsync)
 
-    durable._write = write
+    durable.__dict__["_write"] = write
 
 
 def hold(root: Path, series: str) -> None:

@@ -1,4 +1,4 @@
-"""The line when the world is against it: a clear word, nothing half-written, and the next run repairs.
+"""The line when the world is against it: a clear word, nothing half-written, the next run repairs.
 
 Sources that break off or lie, disks that fill, a second writer, a process that is killed.
 """
@@ -68,7 +68,7 @@ def test_a_source_that_breaks_off_halfway_costs_the_month_it_was_in(
 ) -> None:
     made, provider = scene(tmp_path)
     provider.before = broken_off("2017-05")
-    with pytest.raises(RunFailedError, match="raw_candles/H1/BTC/2017-05: .*broken off"):
+    with pytest.raises(RunFailedError, match=r"raw_candles/H1/BTC/2017-05: .*broken off"):
         updated(made, REQUEST, monkeypatch)
     raw = {f"raw_candles/H1/BTC/{month}" for month in MONTHS[:2]}
     assert set(pointers(made.line, STAGES)) == raw
@@ -147,7 +147,7 @@ def test_an_unknown_instrument_is_named_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = scene(tmp_path)
-    with pytest.raises(UnknownInstrumentError, match="expected one of BTC .*, was 'NOPE'"):
+    with pytest.raises(UnknownInstrumentError, match=r"expected one of BTC .*, was 'NOPE'"):
         updated(made, Request(targets=("labels",), instrument="NOPE"), monkeypatch)
     assert not (tmp_path / "lake").exists()
 

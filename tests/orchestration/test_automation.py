@@ -1,8 +1,8 @@
 """What fires by itself: months whose inputs have another version, and no others.
 
-``decided`` is what the condition said. Dagster 1.13 asks for one month more of an asset that depends
-on itself and has checks (it maps the execution set through the self-dependency, STACK of 1.13.27);
-the last test pins that, so that an upgrade which mends it is noticed.
+A tick returns what the conditions said. Dagster 1.13.27 asks for one month more of an asset that
+depends on itself and has checks (it maps the execution set through the self-dependency); the last
+test pins that, so that an upgrade which mends it is noticed.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ class Daemon:
         for one in result.results:
             months = _months(one.true_subset.expensively_compute_partition_keys())
             if months:
-                decided[one.key.path[0]] = months  # type: ignore[union-attr]
+                decided[one.key.path[0]] = months
         return decided
 
 

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
 import pytest
-import tomllib
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from orchestration.graph import data_stages, learning_stages
 from tests.fakes.line import BTC, FrameProvider, Workshop, hourly, line_of
@@ -47,7 +47,7 @@ def test_every_stage_has_blocking_checks(definitions: dg.Definitions) -> None:
     by_asset: dict[tuple[str, ...], set[str]] = {}
     for key in graph.asset_check_keys:
         by_asset.setdefault(tuple(key.asset_key.path), set()).add(key.name)
-        assert graph.get(key).blocking, key  # type: ignore[attr-defined]
+        assert graph.get(key).blocking, key
     for stage in (*data_stages(), *learning_stages()):
         assert by_asset[tuple(stage.asset_path)] == set(stage.check_names)
     for group in ("levels", "labels", "features"):
@@ -55,11 +55,12 @@ def test_every_stage_has_blocking_checks(definitions: dg.Definitions) -> None:
 
 
 def test_the_jobs_are_there_and_select_their_part_of_the_line(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
     groups = {
-        name: {definitions.resolve_asset_graph().get(k).group_name for k in job.asset_layer.executable_asset_keys}
+        name: {graph.get(k).group_name for k in job.asset_layer.executable_asset_keys}
         for name in ("ingest", "backfill", "train")
         if (job := definitions.resolve_job_def(name))
-    }  # fmt: skip
+    }
     data = {"raw_candles", "candles", "levels", "labels", "features"}
     assert groups == {
         "ingest": {"raw_candles", "candles"},

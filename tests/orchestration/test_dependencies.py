@@ -1,7 +1,5 @@
 """The windows that Dagster sees are those that stages read."""
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
@@ -57,7 +55,7 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize(("child", "parent", "months"), WINDOWS, ids=lambda x: "/".join(x))
+@pytest.mark.parametrize(("child", "parent", "months"), WINDOWS, ids="/".join)
 def test_dagster_maps_a_month_to_what_it_reads(
     made: Workshop, child: list[str], parent: list[str], months: list[str]
 ) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
-from orchestration.runs import Runner, RunFailedError, prepare_home
+from orchestration.runs import RunFailedError, Runner, prepare_home
 from tests.fakes.line import (
     BTC,
     MONTHS,

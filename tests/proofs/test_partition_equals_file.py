@@ -1,4 +1,4 @@
-"""``wavehouse compute`` file to file gives the rows that the partitions hold: made bars and real ones.
+"""``wavehouse compute`` file to file gives the rows that partitions hold: made bars and real ones.
 
 Only ``candles.source`` differs: it says where the bars came from.
 """

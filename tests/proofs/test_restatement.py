@@ -1,7 +1,7 @@
 """A partition deleted, a candle restated: exactly which partitions change, and which do not.
 
 Four months of hourly BTC, its H4 levels, labels and features: twenty partitions, April is the one
-that is hurt. ``MOVED`` is a data version that is another one; ``COMPUTED`` was made again to find out.
+that is hurt. What moved has another data version; what was computed was made again to find out.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from tests.fakes.line import (
     FrameProvider,
     Workshop,
     contents,
+    drop,
     hourly,
     line_of,
     pointers,
@@ -69,7 +70,7 @@ class Scene:
     def restate(self, row: int, **values: float) -> None:
         """Change a bar at the source, and forget what was ingested of its month."""
         self.provider.restate(row, **values)
-        self.made.line.lake.drop(RAW)
+        drop(self.made.line, RAW)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_deleted_middle_partition_is_made_again_alone(
 ) -> None:
     key = RAW if table == "raw_candles" else PartitionKey(table, "H4", "BTC", "2017-04")
     if how == "pointer":
-        scene.made.line.lake.drop(key)
+        drop(scene.made.line, key)
     else:
         shutil.rmtree(scene.root / key.path)
     found = plan(scene.made.line, STAGES, "BTC", MONTHS)
@@ -182,7 +183,7 @@ def test_a_restatement_is_taken_by_force_and_by_nothing_less(scene: Scene) -> No
 
 def test_what_was_restated_last_month_does_not_touch_the_months_before(scene: Scene) -> None:
     scene.provider.restate(2900, high=scene.provider.frame["high"][2900] * 1.02)
-    scene.made.line.lake.drop(RAW.at("2017-06"))
+    drop(scene.made.line, RAW.at("2017-06"))
     moved = scene.repair()
     assert moved == {
         f"{table}/BTC/2017-06"

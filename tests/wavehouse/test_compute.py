@@ -64,7 +64,10 @@ SPOILT = {
     "no close": (BARS.drop("close"), "close is missing"),
     "text for ts": (BARS.with_columns(ts=pl.lit("yesterday")), "ts: expected UTC instants"),
     "text for a price": (BARS.with_columns(high=pl.lit("dear")), "expected numbers"),
-    "duplicate": (pl.concat([BARS[:9], BARS[8:]]), "ts 2017-03-01 08:00:00+00:00: expected one bar"),
+    "duplicate": (
+        pl.concat([BARS[:9], BARS[8:]]),
+        "ts 2017-03-01 08:00:00+00:00: expected one bar",
+    ),
     "disordered": (BARS.reverse(), "expected ascending order"),
     "high < low": (BARS.with_columns(high=pl.col("low") - 1), "high at 2017-03-01 00:00:00+00:00"),
     "one bar": (BARS[:1], "expected at least 2 bars"),

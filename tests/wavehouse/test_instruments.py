@@ -46,7 +46,10 @@ def test_a_file_that_is_not_there_is_begun(home: Path) -> None:
         ((*ADD[:4], "--calendar", "moon", "--base", "M1"), "calendar: expected one of crypto, fx"),
         ((*ADD[:4], "--calendar", "fx", "--base", "H3"), "timeframe: expected one of M1"),
         ((*ADD, "--option", "novalue"), "--option: expected KEY=VALUE, was 'novalue'"),
-        (("add", "NEW", "--provider", "nowhere", *ADD[4:]), "provider: expected one of sample, csv"),
+        (
+            ("add", "NEW", "--provider", "nowhere", *ADD[4:]),
+            "provider: expected one of sample, csv",
+        ),
     ],
 )
 def test_what_is_not_valid_is_refused_with_nothing_written(

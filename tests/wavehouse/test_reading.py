@@ -69,9 +69,7 @@ def test_levels_as_of_an_instant_are_a_fold_over_what_was_known_by_then() -> Non
     for as_of in (early, late):
         there = wh.levels("SYN", "H4", as_of)
         assert 0 < there.height <= 64 + 64
-        made = events.filter(
-            pl.col("event").str.starts_with("NEW") & (pl.col("known_at") <= as_of)
-        )
+        made = events.filter(pl.col("event").str.starts_with("NEW") & (pl.col("known_at") <= as_of))
         gone = events.filter(
             pl.col("event").str.starts_with("DEACTIVATE") & (pl.col("known_at") <= as_of)
         )

@@ -201,7 +201,10 @@ def _read(source: Path) -> "pl.DataFrame":
     try:
         return frame.select(instants.alias("ts"), *prices, pl.lit("file").alias("source"))
     except pl.exceptions.PolarsError as e:
-        raise SchemaError(f"{source}: expected numbers in open high low close volume: {e}") from e
+        first = str(e).strip().splitlines()[0]
+        raise SchemaError(
+            f"{source}: expected numbers in open high low close volume, was: {first}"
+        ) from e
 
 
 def _write(rows: "pl.DataFrame", out: Path, job: _Job) -> None:

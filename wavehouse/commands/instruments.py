@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 
 from market.errors import InputError
 from market.instruments import Instrument, InstrumentBook, load_instruments
-from market.settings import HomeSettings
+from market.settings import HomeSettings, ProviderSettings
 from wavehouse.commands.options import Json
 from wavehouse.errors import said_plainly
 
@@ -75,10 +75,13 @@ def add(
     Example: `wavehouse instruments add BTCUSDT --provider binance --calendar crypto --base M1`
     """
     with said_plainly():
+        from providers import registry  # noqa: PLC0415 - imports Polars
+
         path = HomeSettings().instruments
         book = load_instruments(path) if path.exists() else InstrumentBook({})
         if instrument in book:
             raise InputError(f"instrument {instrument}: expected a new id, was in {path} already")
+        registry.build(provider, ProviderSettings())
         fields = {
             "asset_class": asset_class or calendar,
             "calendar": calendar,
@@ -107,11 +110,14 @@ def _append(
     from storage.durable import write_whole  # noqa: PLC0415
 
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = [f"[{instrument}]", *(f"{k} = {json.dumps(v)}" for k, v in fields.items())]
+    # quoted where TOML wants it, so that a bad name is refused as a name
+    is_bare = instrument.isascii() and instrument.replace("-", "_").isidentifier()
+    name = instrument if is_bare else json.dumps(instrument)
+    lines = [f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in fields.items())]
     if options:
         lines += [
             "",
-            f"[{instrument}.options]",
+            f"[{name}.options]",
             *(f"{k} = {json.dumps(v)}" for k, v in options.items()),
         ]
     text = before.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
