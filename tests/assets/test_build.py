@@ -118,6 +118,7 @@ def test_a_backfill_of_a_part_gives_the_bytes_of_the_whole(done: Workshop, tmp_p
     assert contents(root) == whole
 
 
+@pytest.mark.slow
 def test_months_made_one_run_at_a_time_end_in_the_same_bytes(
     done: Workshop, tmp_path: Path
 ) -> None:
