@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script beside the notebook that it executes
 """Executes ``docs/line.ipynb`` on what is materialised, and takes README's picture from it.
 
 ``python docs/build_notebook.py`` after ``make demo``; with a folder, the results go there instead.

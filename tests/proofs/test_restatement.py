@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 from assets.freshness import plan
+from market.months import month_start
 from market.ports import PartitionKey
+from market.timeframes import MICROSECONDS_PER_DAY
 from tests.fakes.line import (
     BTC,
     MONTHS,
@@ -189,3 +191,20 @@ def test_what_was_restated_last_month_does_not_touch_the_months_before(scene: Sc
         f"{table}/BTC/2017-06"
         for table in ("raw_candles/H1", "candles/H4", "level_events/H4", "labels/H4", "features/H4")
     }
+
+
+def test_a_running_month_that_grows_settles_in_one_update(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """May is fresh until June has grown, and stale because it has: the plan looks further back."""
+    provider = FrameProvider(hourly(BTC))
+    made = Workshop(line_of(tmp_path / "lake", provider))
+    provider.until_us = month_start("2017-06") + 10 * MICROSECONDS_PER_DAY
+    updated(made, REQUEST, monkeypatch)
+    computed = spy(monkeypatch)
+    provider.until_us = None
+    updated(made, REQUEST, monkeypatch)
+    assert plan(made.line, STAGES, "BTC", MONTHS).is_empty
+    kept = contents(tmp_path / "lake")
+    assert {path: kept[path] for path in contents(whole)} == contents(whole)
+    assert not [path for path in computed if path.endswith(("2017-03", "2017-04"))]
