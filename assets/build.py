@@ -8,13 +8,16 @@ last counts.
 """
 
 import base64
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
 from assets.checks import run as run_checks
 from assets.line import Line
+from assets.reading import raw_months
 from assets.stage import Outcome, Stage
 from market.errors import WavehouseError
 from market.months import parse_month
@@ -26,6 +29,7 @@ STALE_ONLY = "wavehouse/stale_only"
 
 OWNERS = ["team:research"]
 POOL = "lake"
+RANGE_IN_ONE_RUN = dg.BackfillPolicy.single_run()  # a run an instrument, not a run a month
 NOTHING: Any = dg.Nothing  # its own type says type[None], which the decorator's refuses
 
 Condition = dg.AutomationCondition[Any]
@@ -37,13 +41,17 @@ def data_asset(
 ) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by instrument × month."""
 
-    def key_of(line: Line, partition: str) -> PartitionKey | None:
+    def key_of(line: Line, partition: str) -> PartitionKey | str:
         instrument, month = split_key(partition)
         if not stage.applies_to(line, instrument):
-            return None
+            return f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
+        months = raw_months(line, instrument)
+        if stage.timeframe and months and not months[0] <= month <= months[-1]:
+            return f"the series has bars from {months[0]} to {months[-1]}: nothing to make"
         return stage.key(line, instrument, month)
 
-    return _asset(stage, INSTRUMENT_MONTHS, deps, condition, key_of)
+    with _pinned_beta():
+        return _asset(stage, INSTRUMENT_MONTHS, deps, condition, key_of)
 
 
 def cutoff_asset(
@@ -57,7 +65,15 @@ def cutoff_asset(
     def key_of(line: Line, partition: str) -> PartitionKey:
         return stage.key(line, "pooled", parse_month(partition))
 
-    return _asset(stage, cutoffs, deps, condition, key_of)
+    with _pinned_beta():
+        return _asset(stage, cutoffs, deps, condition, key_of)
+
+
+@contextmanager
+def _pinned_beta() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy is, in 1.13
+        yield
 
 
 def _asset(
@@ -65,7 +81,7 @@ def _asset(
     partitions: dg.PartitionsDefinition,
     deps: Sequence[dg.AssetDep],
     condition: Condition,
-    key_of: Callable[[Line, str], PartitionKey | None],
+    key_of: Callable[[Line, str], PartitionKey | str],
 ) -> dg.AssetsDefinition:
     asset_key = dg.AssetKey(stage.asset_path)
 
@@ -80,6 +96,7 @@ def _asset(
         deps=list(deps),
         code_version=stage.code_version,
         pool=POOL,
+        backfill_policy=RANGE_IN_ONE_RUN,
         automation_condition=condition,
         check_specs=[
             dg.AssetCheckSpec(name, asset=asset_key, blocking=True) for name in stage.check_names
@@ -95,12 +112,11 @@ def _asset(
         finished: list[dg.AssetMaterialization] = []
         for partition in sorted(context.partition_keys, key=lambda p: p.rsplit("|", 1)):
             key = key_of(line, partition)
-            if key is None:
-                finished.append(_nothing_to_make(stage, str(partition)))
-                continue
-            work = _publish(stage, line, key, str(partition), stale_only=stale_only)
-            finished.append((yield from work))
-            line.on_published(key)
+            if isinstance(key, str):
+                finished.append(_nothing_to_make(stage, str(partition), key))
+            else:
+                work = _publish(stage, line, key, str(partition), stale_only=stale_only)
+                finished.append((yield from work))
         yield dg.Output(None)
         for name in stage.check_names:
             yield dg.AssetCheckResult(
@@ -112,8 +128,7 @@ def _asset(
     return asset
 
 
-def _nothing_to_make(stage: Stage, partition: str) -> dg.AssetMaterialization:
-    reason = f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
+def _nothing_to_make(stage: Stage, partition: str, reason: str) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         dg.AssetKey(stage.asset_path),
         partition=partition,
@@ -130,6 +145,7 @@ def _publish(
     try:
         with line.lake.writing(key.table, key.timeframe, key.instrument):
             if stale_only and stage.is_fresh(line, key):
+                line.on_published(key)
                 return _event(asset_key, partition, line.lake.resolve(key), None)
             inputs = stage.inputs(line, key)
             result = stage.compute(line, key, inputs)
@@ -146,6 +162,7 @@ def _publish(
                 attributes=result.attributes,
             )
         yield _event(asset_key, partition, ref, None)
+        line.on_published(key)
         return _event(asset_key, partition, ref, result.plot)
     except WavehouseError as e:
         raise dg.Failure(

@@ -98,14 +98,23 @@ def reliability(
 def _spans(
     events: pl.DataFrame, index: dict[object, int], n: int
 ) -> list[tuple[float, str, int, int]]:
-    spans: dict[str, tuple[float, str, int, int]] = {}
+    """Return (price, type, first bar, last bar) of each time that a level was a barrier.
+
+    NEW and FLIP begin one, BREAK and DEACTIVATE end it, each with the type that it had then. Levels
+    from before the month are drawn once something happens to them.
+    """
+    done: list[tuple[float, str, int, int]] = []
+    open_: dict[str, tuple[float, str, int]] = {}
     for level_id, ts, event, price, kind in events.select(
         "level_id", "ts", "event", "price", "level_type"
     ).iter_rows():
         at = index.get(ts, 0)
-        first = spans[level_id][2] if level_id in spans else at if event.startswith("NEW") else 0
-        spans[level_id] = (price, kind, first, at if event.startswith("DEACTIVATE") else n - 1)
-    return list(spans.values())
+        begins = event.startswith(("NEW", "FLIP"))
+        if begins or level_id not in open_:
+            open_[level_id] = (price, kind, at if begins else 0)
+        if event.startswith(("BREAK", "DEACTIVATE")):
+            done.append((*open_.pop(level_id), at))
+    return done + [(*span, n - 1) for span in open_.values()]
 
 
 def _candle_marks(rows: pl.DataFrame, low: float, high: float) -> list[str]:

@@ -39,6 +39,16 @@ def raw_window(line: Line, key: PartitionKey, months_ahead: int) -> list[Partiti
     return found
 
 
+def raw_months(line: Line, instrument: str) -> Sequence[str]:
+    """Return the months of raw bars that are there.
+
+    A backfill by the daemon also asks for the month before and after those requested (a week may
+    straddle, a state goes on): outside the series there is nothing to make of them.
+    """
+    base = line.book[instrument].base_timeframe.value
+    return line.lake.months("raw_candles", base, instrument)
+
+
 def candles_key(key: PartitionKey) -> PartitionKey:
     """Return the candle partition of the same series and month."""
     return PartitionKey("candles", key.timeframe, key.instrument, key.month)

@@ -38,6 +38,8 @@ class Children:
         self._running: list[tuple[Command, subprocess.Popen[str]]] = []
 
     def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: nobody is left behind
+            signal.signal(number, signal.default_int_handler)
         return self
 
     def __exit__(self, *_: object) -> None:

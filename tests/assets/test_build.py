@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from assets.stage import Stage
+from market.months import shift_month
 from orchestration.graph import data_stages
 from orchestration.partitions import partition_key
 from storage.lake import ParquetLake
@@ -176,3 +177,14 @@ def test_a_run_that_leaves_fresh_partitions_alone_still_stamps_their_version(
         assert event.tags["dagster/data_version"] == version_of(first, stage, "2017-05")
         key = stage.key(first.line, "BTC", "2017-05")
         assert len(first.line.lake.versions(key)) == 1
+
+
+def test_a_month_outside_the_series_has_nothing_to_make(done: Workshop) -> None:
+    """The daemon's backfill asks for the months beside those requested: they must not fail it."""
+    stage = next(s for s in STAGES if s.group == "candles")
+    before = shift_month(MONTHS[0], -1)
+    done.run([stage], [before])
+    event = done.last_event(stage, f"BTC|{before}-01")
+    assert event is not None
+    assert "nothing to make" in str(event.metadata["reason"].value)
+    assert done.line.lake.find(stage.key(done.line, "BTC", before)) is None
