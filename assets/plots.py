@@ -1,6 +1,6 @@
 """Small pictures for the asset's page: SVG, drawn without a plotting library.
 
-A run over a year makes hundreds of them: matplotlib takes 60 to 100 ms each, a string one.
+A run over a year makes hundreds of them, and a figure object a picture would outweigh the rows.
 """
 
 import html
