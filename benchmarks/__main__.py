@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from wavehouse.kernel_cache import use_kernel_cache
-
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
@@ -20,7 +18,6 @@ PACKAGES = ("polars", "duckdb", "numba", "numpy", "dagster")
 
 def main() -> None:
     """Run the modules in processes of their own and write the table."""
-    use_kernel_cache()
     figures = {name: _run(name) for name in MODULES}
     (ROOT / "benchmarks" / "latest.json").write_text(
         json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8"

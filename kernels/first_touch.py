@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from kernels.gate import Instants, Series, instants, series
+from kernels.jit import compiled
 
 NONE: Final = 0
 UPPER: Final = 1
@@ -136,7 +136,7 @@ def _windows(
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _first_touch(
     path: tuple[Series, Series],
     windows: tuple[Instants, Instants],

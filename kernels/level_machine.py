@@ -14,9 +14,8 @@ until the year 2255.
 import math
 from typing import Final
 
-from numba import njit
-
 from kernels.gate import Matrix, Series
+from kernels.jit import compiled_ieee
 
 SUPPORT: Final = -1.0
 RESISTANCE: Final = 1.0
@@ -45,7 +44,7 @@ CONTEXT: Final = 11  # columns of the context: ATR, five of the resistance, five
 _BREAKS, _FLIPS, _TOUCHES = 1.0, 2.0, 3.0  # slots[ACTION]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def run(
     m: Series,
     slots: Matrix,
@@ -76,7 +75,7 @@ def run(
     return ts.size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _average_range(m: Series) -> None:
     """Step Wilder's average true range, seeded as in TA-Lib: the mean of the first ``period``."""
     if m[SEEN] > 0.0:
@@ -92,13 +91,13 @@ def _average_range(m: Series) -> None:
         m[SEEN] += 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _is_below(price: float, level: float, kind: float) -> bool:
     """Say on which side of a level a price lies; an equal one lies on the level's own side."""
     return price < level or (price == level and kind == RESISTANCE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _decide(m: Series, slots: Matrix, t: int) -> int:
     """List the levels that break, flip or are in contact; return how many act."""
     high, low, close, before = m[HIGH], m[LOW], m[CLOSE], m[BEFORE]
@@ -123,7 +122,7 @@ def _decide(m: Series, slots: Matrix, t: int) -> int:
     return acting
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _act(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Do all breaks, then all flips, then all touches."""
     acting = _decide(m, slots, t)
@@ -145,7 +144,7 @@ def _act(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
                 _contact(m, slots, log, t, j)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _contact(m: Series, slots: Matrix, log: Matrix, t: int, j: int) -> None:
     """Record a contact with level j: a touch, unless it belongs to an episode still open."""
     is_touch = t - slots[j, CONTACT] > m[EPISODE_GAP]
@@ -159,7 +158,7 @@ def _contact(m: Series, slots: Matrix, log: Matrix, t: int, j: int) -> None:
         )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Drop broken levels that were not retested in time, and those long untouched."""
     m[DUE], used, is_any = math.inf, m[USED], False
@@ -184,7 +183,7 @@ def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
         _close_up(m, slots)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _create(m: Series, slots: Matrix, log: Matrix, t: int, ts: float) -> None:
     """Make the level of a turn between two candles, or count it as a contact of one that stands."""
     if m[BEFORE] > m[BEFORE_OPEN] and m[CLOSE] < m[OPEN]:
@@ -211,7 +210,7 @@ def _create(m: Series, slots: Matrix, log: Matrix, t: int, ts: float) -> None:
     _log(m, slots, log, t, used, NEW + (kind == RESISTANCE))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _evict(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     """Drop the weakest level where there are too many, the oldest of equals."""
     weakest, least = 0, math.inf
@@ -233,7 +232,7 @@ def _evict(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
     _close_up(m, slots)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _close_up(m: Series, slots: Matrix) -> None:
     """Close up the slots of levels that are gone; clear those left free."""
     used, kept = int(m[USED]), 0
@@ -249,13 +248,13 @@ def _close_up(m: Series, slots: Matrix) -> None:
     m[USED] = kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _strength(touches: float, rebounds: float, halvings: float) -> float:
     evidence = 0.5 * touches + rebounds / (touches + 1.0)
     return 10.0 * (1.0 - math.exp(-evidence)) * math.exp(-halvings * math.log(2.0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _log(m: Series, slots: Matrix, log: Matrix, t: int, j: int, code: int) -> None:
     """Append an event, with how far the candle went beyond the level."""
     price, kind = slots[j, PRICE], slots[j, KIND]
@@ -275,7 +274,7 @@ def _log(m: Series, slots: Matrix, log: Matrix, t: int, j: int, code: int) -> No
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def _nearest(m: Series, slots: Matrix, t: int, context: Matrix) -> None:
     """Write the nearest active level on either side of the close, the oldest of equals."""
     close, above, below = m[CLOSE], -1, -1

@@ -6,9 +6,9 @@ not finite gives NaN and leaves the state alone. Sequential, so equal bit by bit
 """
 
 import numpy as np
-from numba import njit
 
 from kernels.gate import Series, series
+from kernels.jit import compiled
 
 
 def recurrence_state(wait: int = 0) -> Series:
@@ -39,7 +39,7 @@ def session_average(price: Series, volume: Series, session: Series, state: Serie
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _exponential(x: Series, period: int, state: Series) -> Series:
     out = np.full(x.size, np.nan)
     seen, value = state[0], state[1]
@@ -59,7 +59,7 @@ def _exponential(x: Series, period: int, state: Series) -> Series:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _wilder(x: Series, period: int, state: Series) -> Series:
     out = np.full(x.size, np.nan)
     seen, value = state[0], state[1]
@@ -78,7 +78,7 @@ def _wilder(x: Series, period: int, state: Series) -> Series:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
     out = np.full(price.size, np.nan)
     current, money, amount = state[0], state[1], state[2]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kernels.gate import Instants, Series, instants, series
+from kernels.jit import compiled
 
 
 class Bars(NamedTuple):
@@ -130,7 +130,7 @@ def _same_length(size: int, **columns: Series | Instants) -> None:
             raise ValueError(f"{name}: expected {size} values, was {column.size}")
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _group(  # noqa: PLR0913, PLR0917 - compiled: columns in, columns out
     ts: Instants,
     high: Series,

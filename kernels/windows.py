@@ -10,9 +10,9 @@ hence vectorised, and still adds up each window from its oldest bar to its newes
 """
 
 import numpy as np
-from numba import njit
 
 from kernels.gate import Series, series
+from kernels.jit import compiled
 
 
 def window_state(period: int) -> Series:
@@ -75,7 +75,7 @@ def logarithm(x: Series) -> Series:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _weighted_sum(padded: Series, weights: Series) -> Series:
     n = padded.size - weights.size + 1
     out = np.zeros(n)
@@ -87,7 +87,7 @@ def _weighted_sum(padded: Series, weights: Series) -> Series:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _deviations(padded: Series, period: int) -> tuple[Series, Series, Series]:
     n = padded.size - period + 1
     gap = np.zeros(n)
@@ -112,7 +112,7 @@ def _deviations(padded: Series, period: int) -> tuple[Series, Series, Series]:
     return gap, squares, absolute
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _highest(padded: Series, period: int) -> tuple[Series, Series]:
     n = padded.size - period + 1
     value = np.empty(n)
@@ -132,7 +132,7 @@ def _highest(padded: Series, period: int) -> tuple[Series, Series]:
     return value, since
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _logarithm(x: Series) -> Series:
     out = np.empty(x.size)
     for i in range(x.size):

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from wavehouse.kernel_cache import use_kernel_cache
-
-use_kernel_cache()  # before anything imports numba
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 

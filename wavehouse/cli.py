@@ -6,7 +6,6 @@ Imports stay light: ``wavehouse --help`` must not wait for Dagster, MLflow or nu
 import typer
 
 from wavehouse.commands import compute, demo, dev, doctor, instruments, materialize, serve
-from wavehouse.kernel_cache import use_kernel_cache
 
 app = typer.Typer(
     name="wavehouse",
@@ -31,5 +30,4 @@ app.add_typer(instruments.app, name="instruments")
 
 def main() -> None:
     """Run the command line."""
-    use_kernel_cache()
     app()

@@ -1,0 +1,113 @@
+"""Compiles a kernel at its first call, and keeps the machine code where no other source reaches it.
+
+Belongs here: how a function becomes machine code. Keep out: arithmetic.
+
+``numba`` takes 0.3 s to import, so importing a kernel does not import it. And its cache looks at
+the file of a function alone: a change in a file that this one imports from would be served stale.
+So what a module compiled lies in a folder named by a hash of its source and of every kernel module
+that it imports from, and a change compiles again what it can reach, and nothing else.
+"""
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable
+from functools import cache, update_wrapper
+from importlib import import_module
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ErrorModel = Literal["python", "numpy"]
+
+_IMPORTED = re.compile(r"^\s*(?:from|import) kernels\.(\w+)", re.MULTILINE)
+_FOLDER = Path(__file__).resolve().parent
+_RESOLVING = threading.RLock()
+
+
+class Compiled(Generic[P, R]):
+    """A function that numba compiles when it is first called.
+
+    ``py_func`` is the Python original. Compiled functions call one another by their module-level
+    names, and by no other way.
+    """
+
+    def __init__(self, function: Callable[P, R], *, error_model: ErrorModel = "python") -> None:
+        self.py_func = function
+        self._error_model = error_model
+        self._dispatcher: Callable[P, R] | None = None
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the machine code, which is made or read from the cache at the first call."""
+        return (self._dispatcher or self.dispatcher)(*args, **kwargs)
+
+    @property
+    def dispatcher(self) -> Callable[P, R]:
+        """Numba's own object, made at the first use, after those of the functions that it calls."""
+        with _RESOLVING:
+            if self._dispatcher is None:
+                self._dispatcher = self._made()
+        return self._dispatcher
+
+    def _made(self) -> Callable[P, R]:
+        import numba  # noqa: PLC0415 - 0.3 s, for those who compile
+
+        config: Any = import_module("numba.core.config")
+        function = cast("FunctionType", self.py_func)
+        known = function.__globals__
+        for name in _names(function.__code__):
+            callee = known.get(name)
+            if isinstance(callee, Compiled) and callee is not self:
+                known[name] = callee.dispatcher  # a name that compiled code can call
+        ambient = config.CACHE_DIR
+        config.CACHE_DIR = _cache_folder(function.__module__) or ambient
+        try:
+            made = numba.njit(cache=True, nogil=True, error_model=self._error_model)(function)
+        finally:
+            config.CACHE_DIR = ambient
+        known[function.__name__] = made  # callers in its own module skip this object
+        return cast("Callable[P, R]", made)
+
+
+def compiled(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile ``function`` at its first call; a division by zero raises ``ZeroDivisionError``."""
+    return Compiled(function)
+
+
+def compiled_ieee(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile ``function`` at its first call; a division by zero gives an infinity or NaN."""
+    return Compiled(function, error_model="numpy")
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (_names(each) for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*inner)
+
+
+@cache
+def _cache_folder(module: str) -> str:
+    """Return where ``module`` keeps its machine code; empty where no folder of ours can be made."""
+    base = os.environ.get("NUMBA_CACHE_DIR") or str(_FOLDER.parent / ".numba_cache")
+    digest = hashlib.sha256()
+    for path in sorted(_sources(_FOLDER / f"{module.rpartition('.')[2]}.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    checked = "-checked" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
+    folder = Path(base) / f"{module}-{digest.hexdigest()[:12]}{checked}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return str(folder) if os.access(folder, os.W_OK) else ""
+
+
+def _sources(path: Path, found: set[Path] | None = None) -> set[Path]:
+    found = set() if found is None else found
+    if path not in found and path.is_file():
+        found.add(path)
+        for name in _IMPORTED.findall(path.read_text(encoding="utf-8")):
+            _sources(_FOLDER / f"{name}.py", found)
+    return found

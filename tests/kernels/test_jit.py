@@ -1,0 +1,83 @@
+"""The compiled-function wrapper: numba imported late, a cache that is never stale."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KERNELS = Path(__file__).resolve().parents[2] / "kernels"
+
+INNER = "from kernels.jit import compiled\n\n@compiled\ndef scale(x):\n    return {factor} * x\n"
+OUTER = """
+from kernels.inner import scale
+from kernels.jit import compiled
+
+@compiled
+def twice(x):
+    return 2.0 * scale(x)
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """Return a folder with a package ``kernels`` of two modules, the outer calling the inner."""
+    package = tmp_path / "kernels"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "jit.py").write_text((KERNELS / "jit.py").read_text(encoding="utf-8"))
+    (package / "inner.py").write_text(INNER.format(factor=3.0))
+    (package / "outer.py").write_text(OUTER)
+    return tmp_path
+
+
+def _run(house: Path, code: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "PYTHON"))}
+    return subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code],
+        cwd=house, env=environment, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_change_in_a_called_module_is_never_served_stale(house: Path) -> None:
+    call = "from kernels.outer import twice; print(twice(1.0), type(twice.py_func).__name__)"
+    assert _run(house, call) == "6.0 function"
+    outer = house / "kernels" / "outer.py"
+    stamp = outer.stat().st_mtime
+    (house / "kernels" / "inner.py").write_text(INNER.format(factor=15.0))
+    os.utime(outer, (stamp, stamp))
+    assert _run(house, call) == "30.0 function"
+
+
+@pytest.mark.slow
+def test_a_change_compiles_again_only_what_it_reaches(house: Path) -> None:
+    _run(house, "from kernels.outer import twice; twice(1.0)")
+    before = {path.name for path in (house / ".numba_cache").iterdir()}
+    (house / "kernels" / "outer.py").write_text(OUTER.replace("2.0 *", "14.0 *"))
+    assert _run(house, "from kernels.outer import twice; print(twice(1.0))") == "42.0"
+    added = {path.name for path in (house / ".numba_cache").iterdir()} - before
+    assert [name.rpartition("-")[0] for name in added] == ["kernels.outer"]
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing(house: Path) -> None:
+    call = (
+        "from kernels.outer import twice; twice(1.0); "
+        "print(sum(twice.dispatcher.stats.cache_misses.values()), "
+        "sum(twice.dispatcher.stats.cache_hits.values()))"
+    )
+    assert _run(house, call) == "1 0"
+    assert _run(house, call) == "0 1"
+
+
+def test_importing_every_kernel_does_not_import_numba() -> None:
+    modules = ", ".join(f"kernels.{p.stem}" for p in KERNELS.glob("*.py") if p.stem != "__init__")
+    seen = _run(KERNELS.parent, f"import sys; import {modules}; print('numba' in sys.modules)")
+    assert seen == "False"
+
+
+def test_a_folder_that_cannot_be_written_leaves_numba_its_own_choice(house: Path) -> None:
+    (house / ".numba_cache").write_text("a file where the folder should be")
+    assert _run(house, "from kernels.outer import twice; print(twice(1.0))") == "6.0"
