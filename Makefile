@@ -7,7 +7,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-fast check format bench dev install clean
+.PHONY: help demo test test-fast check format bench dev install mojo clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,8 +17,12 @@ install: .venv/.installed ## Create .venv and install the locked dependencies
 .venv/.installed: pyproject.toml uv.lock
 	@test -x $(BIN)/python || python3 -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --all-groups
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --no-extra mojo --all-groups
 	@touch $@
+
+mojo: install ## Build the Mojo kernels (installs their compiler, 85 MB; without them numba serves)
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
+	@$(BIN)/python -m kernels.mojo.build
 
 demo: install ## Run the whole line on the sample: bars to a served prediction
 	@$(BIN)/wavehouse demo

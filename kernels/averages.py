@@ -1,6 +1,6 @@
-"""Moving averages: simple, exponential, weighted, Hull.
+"""Averages: simple, exponential, weighted, Hull, and by volume.
 
-Belongs here: one smoothed line from one series. Add one with its state, its entry in ``registry``,
+Belongs here: one smoothed line of the price. Add one with its state, its entry in ``registry``,
 its slow twin in the tests.
 """
 
@@ -9,10 +9,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
-from kernels.recurrences import exponential, recurrence_state
-from kernels.states import at_least, carried, column
-from kernels.windows import continued, total, weighted_sum, window_state
+from kernels import engine
+from kernels.gate import Series, series, target
+from kernels.jit import compiled
+from kernels.recurrences import RECURRENCE_SIZE, recurrence_state, session_average, smooth
+from kernels.states import at_least, carried, columns, kept, over_finite
+from kernels.window_sums import window_total, window_weighted_total
+from kernels.windows import window_state
 
 
 def sma_state(period: int = 20) -> Series:
@@ -20,10 +23,16 @@ def sma_state(period: int = 20) -> Series:
     return window_state(at_least(period, 1, "period"))
 
 
-def sma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> Series:
+def sma(
+    x: npt.ArrayLike,
+    period: int = 20,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
     """Return the simple moving average: the mean of the last ``period`` values.
 
-    Causal. Summed afresh at every bar, so an outlier leaves no trace once it is out.
+    Causal. Each mean is made of its own bars, so an outlier leaves no trace once it is out.
 
     Parameters
     ----------
@@ -33,6 +42,8 @@ def sma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
         Bars, at least 1.
     state : ndarray of float64, optional
         From ``sma_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``x``.
 
     Returns
     -------
@@ -53,8 +64,11 @@ def sma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
     >>> sma([1.0, 2.0, 3.0, 4.0], 2)
     array([nan, 1.5, 2.5, 3.5])
     """
-    state = carried(state, sma_state(period))
-    return total(column(x, "x"), period, state) / period
+    period = at_least(period, 1, "period")
+    given = series(x, "x")
+    mean = target(out, given)
+    engine.run("sma", _sma, given, period, kept(state, period - 1), mean)
+    return mean
 
 
 def ema_state(period: int = 20) -> Series:
@@ -63,7 +77,13 @@ def ema_state(period: int = 20) -> Series:
     return recurrence_state()
 
 
-def ema(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> Series:
+def ema(
+    x: npt.ArrayLike,
+    period: int = 20,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
     """Return the exponential moving average, of weight 2 / (period + 1).
 
     The first value is the mean of the first ``period`` values; from then on the average moves
@@ -77,6 +97,8 @@ def ema(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
         Bars, at least 1.
     state : ndarray of float64, optional
         From ``ema_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``x``.
 
     Returns
     -------
@@ -97,8 +119,11 @@ def ema(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
     >>> ema([1.0, 2.0, 3.0, 5.0], 3)
     array([nan, nan, 2. , 3.5])
     """
-    state = carried(state, ema_state(period))
-    return exponential(column(x, "x"), period, state)
+    period = at_least(period, 1, "period")
+    given = series(x, "x")
+    average = target(out, given)
+    engine.run("ema", _ema, given, period, kept(state, RECURRENCE_SIZE), average)
+    return average
 
 
 def wma_state(period: int = 20) -> Series:
@@ -106,10 +131,16 @@ def wma_state(period: int = 20) -> Series:
     return window_state(at_least(period, 1, "period"))
 
 
-def wma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> Series:
+def wma(
+    x: npt.ArrayLike,
+    period: int = 20,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
     """Return the linearly weighted average: 1 for the oldest value, ``period`` for the newest.
 
-    Causal. Summed afresh at every bar.
+    Causal. Each sum is made of its own bars.
 
     Parameters
     ----------
@@ -119,6 +150,8 @@ def wma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
         Bars, at least 1.
     state : ndarray of float64, optional
         From ``wma_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``x``.
 
     Returns
     -------
@@ -139,9 +172,11 @@ def wma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
     >>> wma([1.0, 2.0, 4.0], 2) * 3
     array([nan,  5., 10.])
     """
-    state = carried(state, wma_state(period))
-    weights = np.arange(1.0, period + 1.0)
-    return weighted_sum(continued(column(x, "x"), state), weights) / (period * (period + 1) / 2)
+    period = at_least(period, 1, "period")
+    given = series(x, "x")
+    average = target(out, given)
+    _wma(given, period, kept(state, period - 1), average)
+    return average
 
 
 def hma_state(period: int = 20) -> Series:
@@ -149,7 +184,13 @@ def hma_state(period: int = 20) -> Series:
     return np.concatenate([wma_state(p) for p in _hull_periods(period)])
 
 
-def hma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> Series:
+def hma(
+    x: npt.ArrayLike,
+    period: int = 20,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
     """Return Hull's moving average: WMA over sqrt(n) bars of 2 * WMA(n / 2) - WMA(n).
 
     Both the half and the root are rounded down. Causal.
@@ -162,6 +203,8 @@ def hma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
         Bars, at least 2.
     state : ndarray of float64, optional
         From ``hma_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``x``.
 
     Returns
     -------
@@ -185,11 +228,81 @@ def hma(x: npt.ArrayLike, period: int = 20, *, state: Series | None = None) -> S
     state = carried(state, hma_state(period))
     half, whole, root = _hull_periods(period)
     states = np.split(state, np.cumsum([half - 1, whole - 1]))
-    x = column(x, "x")
-    gap = 2.0 * wma(x, half, state=states[0]) - wma(x, whole, state=states[1])
-    return wma(gap, root, state=states[2])
+    given = series(x, "x")
+    gap = 2.0 * wma(given, half, state=states[0]) - wma(given, whole, state=states[1])
+    return wma(gap, root, state=states[2], out=target(out, given))
+
+
+def vwap_state() -> Series:
+    """Return the state of ``vwap`` before the first bar."""
+    return np.array([np.nan, 0.0, 0.0])
+
+
+def vwap(
+    high: npt.ArrayLike,
+    low: npt.ArrayLike,
+    close: npt.ArrayLike,
+    volume: npt.ArrayLike,
+    *,
+    session: npt.ArrayLike,
+    state: Series | None = None,
+) -> Series:
+    """Return the average typical price since the session's first bar, weighted by volume.
+
+    The typical price is (high + low + close) / 3. Causal and recursive within a session.
+
+    Parameters
+    ----------
+    high, low, close, volume : array_like, float64, shape (n,)
+        Prices and quantity. A bar with a value that is not finite gives NaN and is passed over.
+    session : array_like of integers, shape (n,)
+        Which session each bar belongs to (its open in microseconds, or any number below 2**53);
+        the sums begin anew where it changes.
+    state : ndarray of float64, optional
+        From ``vwap_state()`` or an earlier call, which this one continues: changed in place.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Price units; no warm-up, NaN while the session has no volume yet.
+
+    Raises
+    ------
+    ValueError
+        If a column or ``state`` has another shape.
+
+    Examples
+    --------
+    >>> x = [1.0, 3.0, 5.0]
+    >>> vwap(x, x, x, [1.0, 1.0, 1.0], session=[0, 0, 1])
+    array([1., 2., 5.])
+    """
+    own = carried(state, vwap_state())
+
+    def of_finite(
+        highs: Series, lows: Series, closes: Series, volumes: Series, ids: Series
+    ) -> tuple[Series]:
+        return (session_average((highs + lows + closes) / 3.0, volumes, ids, own),)
+
+    given = columns(high=high, low=low, close=close, volume=volume, session=session)
+    return over_finite(of_finite, *given)[0]
 
 
 def _hull_periods(period: int) -> tuple[int, int, int]:
     at_least(period, 2, "period")
     return period // 2, period, math.isqrt(period)
+
+
+@compiled
+def _sma(x: Series, period: int, state: Series, out: Series) -> None:
+    window_total(x, period, 1.0 / period, state, out)
+
+
+@compiled
+def _ema(x: Series, period: int, state: Series, out: Series) -> None:
+    smooth(x, period, 2.0 / (period + 1.0), state, out)
+
+
+@compiled
+def _wma(x: Series, period: int, state: Series, out: Series) -> None:
+    window_weighted_total(x, period, 2.0 / (period * (period + 1.0)), state, out)

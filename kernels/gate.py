@@ -1,10 +1,12 @@
 """The gate that every public kernel passes its arrays through.
 
 Belongs here: making inputs contiguous, typed and read-only, so that each compiled function is
-compiled once. Keep out: arithmetic, and rules of the market (order, high >= low).
+compiled once, and outputs that it may write to. Keep out: arithmetic, and rules of the market
+(order, high >= low).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ Instants = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 """Bars by column: shape (n, k), float64, C order."""
+
+_FLOAT64: Final = np.dtype(np.float64)
 
 
 def series(x: npt.ArrayLike, name: str) -> Series:
@@ -45,8 +49,11 @@ def series(x: npt.ArrayLike, name: str) -> Series:
     >>> series([1, 2], "close")
     array([1., 2.])
     """
-    given = np.asarray(x, dtype=np.float64)
-    return _frozen(given, name)
+    if type(x) is np.ndarray and x.dtype == _FLOAT64 and x.ndim == 1 and x.flags.carray:
+        out = x.view()  # the short way: what follows takes as long as a thousand bars of an average
+        out.setflags(write=False)
+        return out
+    return _frozen(np.asarray(x, dtype=np.float64), name)
 
 
 def instants(x: npt.ArrayLike, name: str) -> Instants:
@@ -81,12 +88,64 @@ def instants(x: npt.ArrayLike, name: str) -> Instants:
     return _frozen(given.astype(np.int64, copy=False), name)
 
 
+def target(out: Series | None, *inputs: Series) -> Series:
+    """Return ``out``, or a new array where it is None, to write one value a bar of ``inputs`` to.
+
+    Parameters
+    ----------
+    out : ndarray of float64, shape (n,), or None
+        Contiguous, writeable, and apart from the inputs in memory.
+    *inputs : ndarray of float64, shape (n,)
+        What will be read while it is written.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If ``out`` is of another form, or shares memory with an input.
+
+    Examples
+    --------
+    >>> mine = np.empty(2)
+    >>> target(mine, np.array([1.0, 2.0])) is mine
+    True
+    """
+    n = inputs[0].size
+    if out is None:
+        return np.empty(n)
+    is_fit = type(out) is np.ndarray and out.dtype == _FLOAT64 and out.shape == (n,)
+    if not (is_fit and out.flags.carray):
+        raise ValueError(
+            f"out: expected writeable, contiguous float64 of shape ({n},), was {out!r}"
+        )
+    if any(np.may_share_memory(out, x) for x in inputs):
+        raise ValueError("out: expected memory of its own, was an input's or another output's")
+    return out
+
+
+def targets(out: Sequence[Series] | None, count: int, *inputs: Series) -> tuple[Series, ...]:
+    """Return ``count`` arrays to write to, as ``target`` does; raise for another number of them."""
+    if out is None:
+        return tuple([np.empty(inputs[0].size) for _ in range(count)])
+    if len(out) != count:
+        raise ValueError(f"out: expected {count} arrays, was {len(out)}")
+    taken: list[Series] = []
+    for x in out:
+        taken.append(target(x, *inputs, *taken))
+    return tuple(taken)
+
+
 def _frozen(
     given: np.ndarray[Any, np.dtype[Any]], name: str
 ) -> np.ndarray[tuple[int], np.dtype[Any]]:
-    # looked at before ascontiguousarray, which lifts a scalar to (1,)
+    # looked at before the copy, which lifts a scalar to (1,)
     if given.ndim != 1:
         raise ValueError(f"{name}: expected shape (n,), was {given.shape}")
-    out = np.ascontiguousarray(given).view()
-    out.flags.writeable = False  # one specialisation; mutation will not compile
+    flags = given.flags
+    is_plain = flags.c_contiguous and flags.aligned
+    out = (given if is_plain else np.array(given, order="C")).view()
+    out.setflags(write=False)  # one specialisation; mutation will not compile
     return out

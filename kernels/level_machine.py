@@ -1,302 +1,345 @@
 """What one candle does to the levels: the compiled half of ``levels``.
 
-Belongs here: arithmetic on the machine's arrays. Keep out: checks, copies and meaning for callers
-(``levels`` has the rules in words). One file, because Numba's cache does not see a change in a
-helper that lives in another; float64 throughout and few arrays, because each array that a compiled
-function takes costs compile time (a named tuple of ten took 8 s, and ran four times slower).
-
-Three arrays go round: ``m``, the memory of one candle, shape (MEMORY,); ``slots``, the levels,
-shape (max_active + 1, SLOT), in the order of birth, which is that of level ids; ``log``, the
-events, shape (room, LOGGED). Bars are counted from the batch's first. Instants are exact in float64
-until the year 2255.
+Belongs here: the steps of a candle, in order. Keep out: checks, copies and meaning for callers
+(``levels`` has the rules in words), which levels a candle can reach (``level_ladders``), and where
+things lie in memory (``level_layout``).
 """
 
 import math
 from typing import Final
 
-from kernels.gate import Matrix, Series
-from kernels.jit import compiled_ieee
+from kernels.gate import Instants, Matrix, Series
+from kernels.jit import compiled_borrowing, compiled_inline
+from kernels.level_ladders import (
+    by_birth,
+    climb,
+    close_up,
+    leave,
+    nearest,
+    overdue,
+    queue_up,
+    reach,
+    retest,
+    standing,
+)
+from kernels.level_layout import (
+    ACTIVE,
+    ATR,
+    BEFORE,
+    BEFORE_HIGH,
+    BEFORE_LOW,
+    BEFORE_OPEN,
+    BORN,
+    BORN_TS,
+    BREAK,
+    BREAK_SHARE,
+    BREAKING,
+    BROKE,
+    BROKEN,
+    CONTACT,
+    CURSOR,
+    DEACTIVATE,
+    DECAYS,
+    DUE,
+    EPISODE_GAP,
+    EXPIRY_BARS,
+    FLIP,
+    FLIPPING,
+    FREE,
+    GOING,
+    GONE,
+    HALF_LIFE,
+    IS_ORDERED,
+    IS_PRICE_UNIT,
+    KEPT,
+    KIND,
+    MAX_ACTIVE,
+    MEMORY,
+    NEW,
+    PERIOD,
+    PRICE,
+    REBOUNDS,
+    RESISTANCE,
+    SEED,
+    SEEN,
+    SPARE,
+    STATUS,
+    SUPPORT,
+    TOUCH,
+    TOUCHED,
+    TOUCHES,
+    TOUCHING,
+    USED,
+    WORTH,
+    Book,
+    Candle,
+    Table,
+)
 
-SUPPORT: Final = -1.0
-RESISTANCE: Final = 1.0
-GONE: Final = 0.0  # the status of a slot that is free, or about to be closed up
-ACTIVE: Final = 1.0
-BROKEN: Final = 2.0
+_WIDEST: Final = 0.25  # share of the price
 
-# codes of events: of the first of a pair in ``levels.EVENTS``; its mirror's is one more
-NEW, FLIP, TOUCH, BREAK, DEACTIVATE = 0, 2, 4, 6, 8
-
-# memory: what a state carries (the candle before, the ATR and the sum that seeds it, bars seen up
-# to period + 1, slots in use), the rules, the candle at hand, the log's length, and the first bar
-# at which a level can be due for expiry
-BEFORE_OPEN, BEFORE_HIGH, BEFORE_LOW, BEFORE, ATR, SEED, SEEN, USED, CARRIED = range(9)
-PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(8, 13)
-EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP = range(13, 17)
-OPEN, HIGH, LOW, CLOSE, CURSOR, DUE, MEMORY = range(17, 24)
-
-# slots: what a state carries of a level, and two columns to list the levels that act in a candle
-PRICE, REBOUNDS, KIND, STATUS, BORN_TS, BORN, TOUCHED, CONTACT, BROKE, TOUCHES, KEPT = range(11)
-WHO, ACTION, SLOT = range(10, 13)
-
-LOGGED: Final = 8  # columns of the log
-CONTEXT: Final = 11  # columns of the context: ATR, five of the resistance, five of the support
-
-_BREAKS, _FLIPS, _TOUCHES = 1.0, 2.0, 3.0  # slots[ACTION]
+Prices = tuple[float, float, float, float]
 
 
-@compiled_ieee
+@compiled_borrowing
 def run(
-    m: Series,
-    slots: Matrix,
-    log: Matrix,
-    bars: tuple[Series, Series, Series, Series, Series],
+    book: Book,
+    bars: tuple[Series, Series, Series, Series, Instants],
     start: int,
-    context: Matrix,
+    log: Table,
+    context: Table,
 ) -> int:
     """Take candles from ``start`` on; return where it stopped (before the log could run over)."""
+    m, slots, _ = book
     opens, highs, lows, closes, ts = bars
-    room = log.shape[0] - 2 * slots.shape[0] - 2
+    room, end = log[0].shape[1] - 2 * slots.shape[0] - 2, ts.size
+    atr, before = m[ATR], (m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE])
     for t in range(start, ts.size):
         if m[CURSOR] > room:
-            return t
-        m[OPEN], m[HIGH], m[LOW], m[CLOSE] = opens[t], highs[t], lows[t], closes[t]
-        _average_range(m)
-        if m[ATR] > 0.0:
-            _act(m, slots, log, t)
-            if t >= m[DUE]:
-                _expire(m, slots, log, t)
-            _create(m, slots, log, t, ts[t])
+            end = t
+            break
+        now = (opens[t], highs[t], lows[t], closes[t])
+        atr = _average_range(m, atr, now, before[3])
+        if atr > 0.0:
+            candle = (t, atr, now[1], now[2], now[3], before[3])
+            _act(book, log, candle)
+            going = overdue(book, t)
+            by_birth(book, GOING, going)
+            for k in range(going):
+                _drop(book, log, candle, int(book[2][GOING, k]))
+            _create(book, log, candle, (before, now), ts[t])
             if m[USED] > m[MAX_ACTIVE]:
-                _evict(m, slots, log, t)
-        context[t, 0] = m[ATR]
-        _nearest(m, slots, t, context)
-        for column in range(4):
-            m[BEFORE_OPEN + column] = m[OPEN + column]
-    return ts.size
+                _evict(book, log, candle)
+        context[0][0, t] = atr
+        _write(book, context, t, now[3], 0)
+        _write(book, context, t, now[3], 1)
+        before = now
+    m[ATR] = atr
+    m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE] = before
+    return end
 
 
-@compiled_ieee
-def _average_range(m: Series) -> None:
+@compiled_borrowing
+def load(book: Book) -> None:
+    """Make the lists of the levels that a state brought, and what else follows from it."""
+    m, slots, lists = book
+    used = int(m[USED])
+    # the edges of bands in shares of the price come in the order of the prices, rounded too
+    m[IS_ORDERED] = m[IS_PRICE_UNIT] == 0.0 or m[BREAK_SHARE] <= _WIDEST
+    m[DUE] = -math.inf  # look at every level once
+    for bars in range(DECAYS):
+        m[MEMORY + bars] = _decay(m, bars)
+    for j in range(used):
+        slots[j, WORTH] = _worth(slots[j, TOUCHES], slots[j, REBOUNDS])
+        if slots[j, STATUS] == ACTIVE:
+            climb(book, j)
+        else:
+            queue_up(book, j)
+    for j in range(slots.shape[0] - 1, used - 1, -1):
+        lists[FREE, int(m[SPARE])] = j
+        m[SPARE] += 1.0
+
+
+@compiled_borrowing
+def save(book: Book, n: int, kept: Matrix) -> None:
+    """Copy what a state carries of each level, by birth, with bars counted from bar ``n``."""
+    slots, used = book[1], 0
+    for j in range(slots.shape[0]):
+        if slots[j, STATUS] == GONE:
+            continue
+        at = used
+        while at > 0 and kept[at - 1, BORN] > slots[j, BORN] - n:
+            for column in range(KEPT):
+                kept[at, column] = kept[at - 1, column]
+            at -= 1
+        for column in range(KEPT):
+            kept[at, column] = slots[j, column]
+        kept[at, BORN] -= n
+        kept[at, TOUCHED] -= n
+        kept[at, CONTACT] -= n
+        if kept[at, STATUS] == BROKEN:
+            kept[at, BROKE] -= n
+        used += 1
+
+
+@compiled_inline
+def _average_range(m: Series, atr: float, now: Prices, before: float) -> float:
     """Step Wilder's average true range, seeded as in TA-Lib: the mean of the first ``period``."""
     if m[SEEN] > 0.0:
-        true_range = max(m[HIGH] - m[LOW], abs(m[HIGH] - m[BEFORE]), abs(m[LOW] - m[BEFORE]))
+        high, low = now[1], now[2]
+        true_range = max(high - low, abs(high - before), abs(low - before))
         if m[SEEN] > m[PERIOD]:
-            m[ATR] = (m[ATR] * (m[PERIOD] - 1.0) + true_range) / m[PERIOD]
-        else:
-            m[SEED] += true_range
-            if m[SEEN] == m[PERIOD]:
-                m[ATR] = m[SEED] / m[PERIOD]
-                m[SEED] = 0.0
-    if m[SEEN] <= m[PERIOD]:
-        m[SEEN] += 1.0
+            atr = (atr * (m[PERIOD] - 1.0) + true_range) / m[PERIOD]
+            return atr  # noqa: RET504 - a float, where the division gives Any
+        m[SEED] += true_range
+        if m[SEEN] == m[PERIOD]:
+            atr = m[SEED] / m[PERIOD]
+            m[SEED] = 0.0
+    m[SEEN] += 1.0
+    return atr
 
 
-@compiled_ieee
+@compiled_inline
 def _is_below(price: float, level: float, kind: float) -> bool:
     """Say on which side of a level a price lies; an equal one lies on the level's own side."""
     return price < level or (price == level and kind == RESISTANCE)
 
 
-@compiled_ieee
-def _decide(m: Series, slots: Matrix, t: int) -> int:
-    """List the levels that break, flip or are in contact; return how many act."""
-    high, low, close, before = m[HIGH], m[LOW], m[CLOSE], m[BEFORE]
-    touch, break_, is_share, atr = m[TOUCH_SHARE], m[BREAK_SHARE], m[IS_PRICE_UNIT] != 0.0, m[ATR]
-    acting = 0
-    for j in range(int(m[USED])):
-        price, kind = slots[j, PRICE], slots[j, KIND]
-        unit = abs(price) if is_share else atr
-        width = touch * unit
-        if (high < price - width) if kind > 0.0 else (low > price + width):
-            continue  # most levels are out of reach: neither contact nor break nor flip
-        beyond = (close - price) * kind
-        is_near = low <= price + width and high >= price - width
-        action = 0.0
-        if slots[j, STATUS] == ACTIVE:
-            action = _BREAKS if beyond > break_ * unit else (_TOUCHES if is_near else 0.0)
-        elif is_near and beyond > 0.0 and (before - price) * kind > 0.0:
-            action = _FLIPS if t - slots[j, BROKE] <= m[FLIP_BARS] else 0.0
-        if action > 0.0:
-            slots[acting, WHO], slots[acting, ACTION] = j, action
-            acting += 1
-    return acting
+@compiled_inline
+def _act(book: Book, log: Table, candle: Candle) -> None:
+    """Do all breaks, then all flips, then all touches; each by birth."""
+    m, slots, lists = book
+    t = candle[0]
+    breaks, touches = reach(book, candle, 0, 0, 0)
+    breaks, touches = reach(book, candle, 1, breaks, touches)
+    flips = retest(book, candle)
+    by_birth(book, BREAKING, breaks)
+    for k in range(breaks):
+        j = int(lists[BREAKING, k])
+        slots[j, BROKE] = t
+        queue_up(book, j)
+        _log(book, log, candle, j, BREAK + (slots[j, KIND] == RESISTANCE))
+    by_birth(book, FLIPPING, flips)
+    for k in range(flips):
+        j = int(lists[FLIPPING, k])
+        slots[j, KIND], slots[j, STATUS] = -slots[j, KIND], ACTIVE
+        slots[j, TOUCHED], slots[j, CONTACT], slots[j, BROKE] = t, t, 0.0
+        m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
+        climb(book, j)
+        _log(book, log, candle, j, FLIP + (slots[j, KIND] == RESISTANCE))
+    by_birth(book, TOUCHING, touches)
+    for k in range(touches):
+        _touch(book, log, candle, int(lists[TOUCHING, k]))
 
 
-@compiled_ieee
-def _act(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
-    """Do all breaks, then all flips, then all touches."""
-    acting = _decide(m, slots, t)
-    for action in (_BREAKS, _FLIPS, _TOUCHES):
-        for k in range(acting):
-            if slots[k, ACTION] != action:
-                continue
-            j = int(slots[k, WHO])
-            if action == _BREAKS:
-                slots[j, STATUS], slots[j, BROKE] = BROKEN, t
-                m[DUE] = min(m[DUE], t + m[FLIP_BARS])
-                _log(m, slots, log, t, j, BREAK + (slots[j, KIND] == RESISTANCE))
-            elif action == _FLIPS:
-                slots[j, KIND], slots[j, STATUS] = -slots[j, KIND], ACTIVE
-                slots[j, TOUCHED], slots[j, CONTACT], slots[j, BROKE] = t, t, 0.0
-                m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
-                _log(m, slots, log, t, j, FLIP + (slots[j, KIND] == RESISTANCE))
-            else:
-                _contact(m, slots, log, t, j)
+@compiled_inline
+def _touch(book: Book, log: Table, candle: Candle, j: int) -> None:
+    """Count a touch, and tell from which side it came."""
+    slots = book[1]
+    t, atr, _, _, close, before = candle
+    slots[j, TOUCHED] = t
+    slots[j, TOUCHES] += 1.0
+    slots[j, REBOUNDS] += abs(close - slots[j, PRICE]) / atr
+    slots[j, WORTH] = _worth(slots[j, TOUCHES], slots[j, REBOUNDS])
+    is_from_above = not _is_below(before, slots[j, PRICE], slots[j, KIND])
+    _log(book, log, candle, j, TOUCH + is_from_above)
 
 
-@compiled_ieee
-def _contact(m: Series, slots: Matrix, log: Matrix, t: int, j: int) -> None:
-    """Record a contact with level j: a touch, unless it belongs to an episode still open."""
-    is_touch = t - slots[j, CONTACT] > m[EPISODE_GAP]
-    slots[j, CONTACT] = t
-    if is_touch:
-        slots[j, TOUCHED] = t
-        slots[j, TOUCHES] += 1.0
-        slots[j, REBOUNDS] += abs(m[CLOSE] - slots[j, PRICE]) / m[ATR]
-        _log(
-            m, slots, log, t, j, TOUCH + (not _is_below(m[BEFORE], slots[j, PRICE], slots[j, KIND]))
-        )
+@compiled_borrowing
+def _drop(book: Book, log: Table, candle: Candle, j: int) -> None:
+    """Tell that a level is over, and free its slot; it stands in no list any more."""
+    m, slots, lists = book
+    is_below = _is_below(candle[4], slots[j, PRICE], slots[j, KIND])
+    _log(book, log, candle, j, DEACTIVATE + is_below)
+    slots[j, STATUS] = GONE
+    lists[FREE, int(m[SPARE])] = j
+    m[SPARE] += 1.0
+    m[USED] -= 1.0
 
 
-@compiled_ieee
-def _expire(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
-    """Drop broken levels that were not retested in time, and those long untouched."""
-    m[DUE], used, is_any = math.inf, m[USED], False
-    for j in range(int(used)):
-        if slots[j, STATUS] == BROKEN:
-            due = slots[j, BROKE] + m[FLIP_BARS]
-        else:
-            due = slots[j, TOUCHED] + m[EXPIRY_BARS]
-        if t >= due:
-            _log(
-                m,
-                slots,
-                log,
-                t,
-                j,
-                DEACTIVATE + _is_below(m[CLOSE], slots[j, PRICE], slots[j, KIND]),
-            )
-            slots[j, STATUS], is_any = GONE, True
-        else:
-            m[DUE] = min(m[DUE], due)
-    if is_any:
-        _close_up(m, slots)
-
-
-@compiled_ieee
-def _create(m: Series, slots: Matrix, log: Matrix, t: int, ts: float) -> None:
+@compiled_inline
+def _create(book: Book, log: Table, candle: Candle, bars: tuple[Prices, Prices], ts: int) -> None:
     """Make the level of a turn between two candles, or count it as a contact of one that stands."""
-    if m[BEFORE] > m[BEFORE_OPEN] and m[CLOSE] < m[OPEN]:
-        kind, price = RESISTANCE, max(m[BEFORE_HIGH], m[HIGH])
-    elif m[BEFORE] < m[BEFORE_OPEN] and m[CLOSE] > m[OPEN]:
-        kind, price = SUPPORT, min(m[BEFORE_LOW], m[LOW])
+    m, slots, lists = book
+    t, atr, _, _, close, _ = candle
+    before, now = bars
+    if (before[3] > before[0]) & (now[3] < now[0]):
+        kind, price = RESISTANCE, max(before[1], now[1])
+    elif (before[3] < before[0]) & (now[3] > now[0]):
+        kind, price = SUPPORT, min(before[2], now[2])
     else:
         return
-    used, found, least = int(m[USED]), -1, math.inf
-    for j in range(used):
-        apart = abs(price - slots[j, PRICE])
-        unit = abs(slots[j, PRICE]) if m[IS_PRICE_UNIT] != 0.0 else m[ATR]
-        if slots[j, STATUS] == ACTIVE and apart <= m[TOUCH_SHARE] * unit and apart < least:
-            found, least = j, apart
+    found = standing(book, price, atr)
     if found >= 0:
-        _contact(m, slots, log, t, found)
+        is_touch = t - slots[found, CONTACT] > m[EPISODE_GAP]
+        slots[found, CONTACT] = t
+        if is_touch:
+            _touch(book, log, candle, found)
         return
+    m[SPARE] -= 1.0
     m[USED] += 1.0
-    slots[used, PRICE], slots[used, REBOUNDS] = price, abs(m[CLOSE] - price) / m[ATR]
-    slots[used, KIND], slots[used, STATUS], slots[used, BORN_TS] = kind, ACTIVE, ts
-    slots[used, BORN], slots[used, TOUCHED], slots[used, CONTACT] = t, t, t
-    slots[used, BROKE], slots[used, TOUCHES] = 0.0, 0.0
     m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
-    _log(m, slots, log, t, used, NEW + (kind == RESISTANCE))
+    j = int(lists[FREE, int(m[SPARE])])
+    slots[j, PRICE], slots[j, REBOUNDS] = price, abs(close - price) / atr
+    slots[j, KIND], slots[j, STATUS], slots[j, BORN_TS] = kind, ACTIVE, ts
+    slots[j, BORN], slots[j, TOUCHED], slots[j, CONTACT] = t, t, t
+    slots[j, BROKE], slots[j, TOUCHES] = 0.0, 0.0
+    slots[j, WORTH] = _worth(0.0, slots[j, REBOUNDS])
+    climb(book, j)
+    _log(book, log, candle, j, NEW + (kind == RESISTANCE))
 
 
-@compiled_ieee
-def _evict(m: Series, slots: Matrix, log: Matrix, t: int) -> None:
+@compiled_borrowing
+def _evict(book: Book, log: Table, candle: Candle) -> None:
     """Drop the weakest level where there are too many, the oldest of equals."""
-    weakest, least = 0, math.inf
-    for j in range(int(m[USED])):
-        strength = _strength(
-            slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]
-        )
-        if strength < least:
-            weakest, least = j, strength
-    _log(
-        m,
-        slots,
-        log,
-        t,
-        weakest,
-        DEACTIVATE + _is_below(m[CLOSE], slots[weakest, PRICE], slots[weakest, KIND]),
-    )
-    slots[weakest, STATUS] = GONE
-    _close_up(m, slots)
-
-
-@compiled_ieee
-def _close_up(m: Series, slots: Matrix) -> None:
-    """Close up the slots of levels that are gone; clear those left free."""
-    used, kept = int(m[USED]), 0
-    for j in range(used):
+    m, slots, _ = book
+    weakest, least = -1, math.inf
+    for j in range(slots.shape[0]):
         if slots[j, STATUS] != GONE:
-            if kept < j:
-                for row in range(KEPT):
-                    slots[kept, row] = slots[j, row]
-            kept += 1
-    for j in range(kept, used):
-        for row in range(KEPT):
-            slots[j, row] = 0.0
-    m[USED] = kept
+            strength = _strength(m, slots, candle[0], j)
+            if strength < least or (strength == least and slots[j, BORN] < slots[weakest, BORN]):
+                weakest, least = j, strength
+    if slots[weakest, STATUS] == BROKEN:
+        leave(book, weakest)
+    else:
+        slots[weakest, STATUS] = GONE
+        close_up(book, 0 if slots[weakest, KIND] == RESISTANCE else 1, 0)
+    _drop(book, log, candle, weakest)
 
 
-@compiled_ieee
-def _strength(touches: float, rebounds: float, halvings: float) -> float:
+@compiled_inline
+def _worth(touches: float, rebounds: float) -> float:
+    """Return a level's strength at the bar of its last touch."""
     evidence = 0.5 * touches + rebounds / (touches + 1.0)
-    return 10.0 * (1.0 - math.exp(-evidence)) * math.exp(-halvings * math.log(2.0))
+    return 10.0 * (1.0 - math.exp(-evidence))
 
 
-@compiled_ieee
-def _log(m: Series, slots: Matrix, log: Matrix, t: int, j: int, code: int) -> None:
+@compiled_inline
+def _decay(m: Series, bars: int) -> float:
+    """Return 2^(-bars / half-life)."""
+    return math.exp(-(bars / m[HALF_LIFE]) * math.log(2.0))
+
+
+@compiled_inline
+def _strength(m: Series, slots: Matrix, t: int, j: int) -> float:
+    bars = int(t - slots[j, TOUCHED])
+    decay: float = m[MEMORY + bars] if bars < DECAYS else _decay(m, bars)
+    strength: float = slots[j, WORTH] * decay
+    return strength
+
+
+@compiled_inline
+def _log(book: Book, log: Table, candle: Candle, j: int, code: int) -> None:
     """Append an event, with how far the candle went beyond the level."""
+    m, slots, _ = book
+    reals, wholes = log
+    t, atr, high, low, close, _ = candle
     price, kind = slots[j, PRICE], slots[j, KIND]
     if code in (TOUCH, FLIP + 1):  # came from below
-        beyond = m[HIGH] - price
+        beyond = high - price
     elif code in (TOUCH + 1, FLIP):
-        beyond = price - m[LOW]
+        beyond = price - low
     else:
-        beyond = (m[CLOSE] - price) * kind
+        beyond = (close - price) * kind
     k = int(m[CURSOR])
     m[CURSOR] += 1.0
-    log[k, 0], log[k, 1], log[k, 2], log[k, 3], log[k, 4] = t, code, slots[j, BORN_TS], kind, price
-    log[k, 5] = math.nan if code < FLIP else max(beyond, 0.0) / m[ATR]
-    log[k, 6], log[k, 7] = (
-        (m[CLOSE] - price) / m[ATR],
-        _strength(slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]),
-    )
+    wholes[0, k], wholes[1, k], wholes[2, k], wholes[3, k] = t, code, slots[j, BORN_TS], kind
+    reals[0, k], reals[1, k] = price, math.nan if code < FLIP else max(beyond, 0.0) / atr
+    reals[2, k], reals[3, k] = (close - price) / atr, _strength(m, slots, t, j)
 
 
-@compiled_ieee
-def _nearest(m: Series, slots: Matrix, t: int, context: Matrix) -> None:
-    """Write the nearest active level on either side of the close, the oldest of equals."""
-    close, above, below = m[CLOSE], -1, -1
-    least_above, least_below = math.inf, math.inf
-    for j in range(int(m[USED])):
-        if slots[j, STATUS] == ACTIVE:
-            kind = slots[j, KIND]
-            apart = (slots[j, PRICE] - close) * kind
-            if kind == RESISTANCE and 0.0 < apart < least_above:
-                above, least_above = j, apart
-            elif kind == SUPPORT and 0.0 < apart < least_below:
-                below, least_below = j, apart
-    for column, j in ((1, above), (6, below)):
-        if j < 0:
-            context[t, column : column + 5] = math.nan
-        else:
-            context[t, column], context[t, column + 1] = (
-                slots[j, PRICE],
-                _strength(
-                    slots[j, TOUCHES], slots[j, REBOUNDS], (t - slots[j, TOUCHED]) / m[HALF_LIFE]
-                ),
-            )
-            context[t, column + 2] = slots[j, TOUCHES]
-            context[t, column + 3] = t - slots[j, BORN]
-            context[t, column + 4] = slots[j, BORN_TS]
+@compiled_inline
+def _write(book: Book, context: Table, t: int, close: float, side: int) -> None:
+    """Write the nearest active level on one side of the close."""
+    m, slots, _ = book
+    reals, wholes = context
+    j = nearest(book, close, side)
+    if j < 0:
+        reals[1 + 2 * side, t] = reals[2 + 2 * side, t] = math.nan
+        for column in range(3):
+            wholes[3 * side + column, t] = -1
+        return
+    reals[1 + 2 * side, t], reals[2 + 2 * side, t] = slots[j, PRICE], _strength(m, slots, t, j)
+    wholes[3 * side, t] = slots[j, TOUCHES]
+    wholes[3 * side + 1, t] = t - slots[j, BORN]
+    wholes[3 * side + 2, t] = slots[j, BORN_TS]

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels import level_machine as lm
-from kernels.gate import Instants, Matrix, Series, instants, series
+from kernels import level_layout as lm
+from kernels import level_machine as machine
+from kernels.gate import Instants, Series, instants, series
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -200,17 +201,16 @@ def extend(
     shape = (rules.max_active + 1, lm.KEPT)
     if state["memory"].shape != (lm.CARRIED,) or state["slots"].shape != shape:
         raise ValueError(f"state: expected slots of shape {shape}, was {state['slots'].shape}")
-    memory, slots = _loaded(state, rules)
-    context = np.empty((ts.size, lm.CONTEXT), dtype=np.float64)
-    bars_ts = (opens, highs, lows, closes, series(ts, "ts_us"))
-    log = _run(memory, slots, bars_ts, context)
-    columns = np.ascontiguousarray(context.T)
+    book = _loaded(state, rules)
+    near = np.empty((lm.CONTEXT_REALS, ts.size), dtype=np.float64)
+    counts = np.empty((lm.CONTEXT_WHOLES, ts.size), dtype=np.int64)
+    events = _run(book, (opens, highs, lows, closes, ts), (near, counts))
     return Run(
-        atr=columns[0],
-        resistance=_nearest(columns[1:6]),
-        support=_nearest(columns[6:11]),
-        events=Events(*log[:, :4].astype(np.int64).T, *log[:, 4:].T),
-        state=_saved(memory, slots, ts.size),
+        atr=near[0],
+        resistance=Nearest(*near[1:3], *counts[:3]),
+        support=Nearest(*near[3:], *counts[3:]),
+        events=events,
+        state=_saved(book, ts.size),
     )
 
 
@@ -226,44 +226,37 @@ def table(state: State) -> Levels:
     )
 
 
-def _loaded(state: State, rules: Rules) -> tuple[Series, Matrix]:
-    """Return working copies of what the state carries, with the rules beside it."""
-    memory = np.zeros(lm.MEMORY, dtype=np.float64)
+def _loaded(state: State, rules: Rules) -> lm.Book:
+    """Return working copies of what the state carries, with the rules beside it, and the lists."""
+    memory = np.zeros(lm.MEMORY + lm.DECAYS, dtype=np.float64)
     memory[: lm.CARRIED] = state["memory"]
     memory[lm.CARRIED : lm.CARRIED + len(rules)] = rules
-    memory[lm.DUE] = -np.inf  # look at every level once
     slots = np.zeros((rules.max_active + 1, lm.SLOT), dtype=np.float64)
     slots[:, : lm.KEPT] = state["slots"]
-    return memory, slots
+    lists = np.zeros((lm.LISTS, rules.max_active + 2), dtype=np.float64)
+    machine.load((memory, slots, lists))
+    return memory, slots, lists
 
 
 def _run(
-    memory: Series,
-    slots: Matrix,
-    bars: tuple[Series, Series, Series, Series, Series],
-    context: Matrix,
-) -> Matrix:
+    book: lm.Book, bars: tuple[Series, Series, Series, Series, Instants], context: lm.Table
+) -> Events:
     """Run the machine over all bars; where its log fills up, empty it and go on."""
-    n, parts, done = len(context), [], 0
-    log = np.empty((2 * n + 4 * len(slots), lm.LOGGED), dtype=np.float64)
+    memory, n, parts, done = book[0], bars[4].size, [], 0
+    room = 3 * n + 4 * len(book[1])
     while True:
-        done = lm.run(memory, slots, log, bars, done, context)
-        parts.append(log[: int(memory[lm.CURSOR])].copy())
+        log = np.empty((lm.LOGGED, room)), np.empty((lm.LOGGED, room), dtype=np.int64)
+        done = machine.run(book, bars, done, log, context)
+        logged = int(memory[lm.CURSOR])
+        parts.append(Events(*log[1][:, :logged], *log[0][:, :logged]))
         memory[lm.CURSOR] = 0.0
         if done == n:
-            return np.concatenate(parts)
+            break
+    return parts[0] if len(parts) == 1 else Events(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _saved(memory: Series, slots: Matrix, n: int) -> State:
+def _saved(book: lm.Book, n: int) -> State:
     """Return what a state carries, with bars counted back from the next one."""
-    used = slice(int(memory[lm.USED]))
-    slots[used, [lm.BORN]] -= n
-    slots[used, [lm.TOUCHED]] -= n
-    slots[used, [lm.CONTACT]] -= n
-    slots[slots[:, lm.STATUS] == lm.BROKEN, lm.BROKE] -= n
-    return {"memory": memory[: lm.CARRIED].copy(), "slots": slots[:, : lm.KEPT].copy()}
-
-
-def _nearest(columns: Matrix) -> Nearest:
-    counts = np.where(np.isnan(columns[2:]), -1.0, columns[2:]).astype(np.int64)
-    return Nearest(columns[0], columns[1], counts[0], counts[1], counts[2])
+    kept = np.zeros((len(book[1]), lm.KEPT), dtype=np.float64)
+    machine.save(book, n, kept)
+    return {"memory": book[0][: lm.CARRIED].copy(), "slots": kept}

@@ -1,29 +1,35 @@
 """Momentum: how fast and how far the price has moved.
 
-Where nothing moved inside the window an oscillator has no direction, and answers with the middle
-of its scale (RSI 50, %K 50, %R -50, CCI 0). TA-Lib answers RSI 0, %K 0 and %R 0 there, which read
-as the deepest oversold and the highest overbought that there is.
+Where nothing moved the relative strength has no direction, and is 50 (TA-Lib: 0, which reads as the
+deepest oversold that there is).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
-from kernels.recurrences import exponential, recurrence_state, wilder
-from kernels.states import at_least, carried, column, columns, over_finite, ratio
-from kernels.windows import (
-    continued,
-    deviations,
-    highest,
-    lagged,
-    lowest,
-    total,
-    window_state,
+from kernels import engine
+from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.gate import Series, series, target, targets
+from kernels.jit import compiled, compiled_borrowing
+from kernels.recurrences import (
+    AHEAD,
+    BEHIND,
+    RECURRENCE_SIZE,
+    Lane,
+    advance,
+    advance_pair,
+    recurrence,
+    recurrence_state,
+    resume,
+    suspend,
 )
+from kernels.states import at_least, carried, column, kept, ratio
+from kernels.windows import lagged, total, window_state
 
-_LAMBERT = 0.015  # scales CCI so that most values lie within -100 … 100
+Smoothing = Literal["wilder", "cutler"]
 
 
 class Macd(NamedTuple):
@@ -34,21 +40,23 @@ class Macd(NamedTuple):
     histogram: Series
 
 
-class Stochastic(NamedTuple):
-    """The slow stochastic's %K and %D, shape (n,), 0..100."""
-
-    k: Series
-    d: Series
-
-
-def rsi_state(period: int = 14) -> Series:
+def rsi_state(period: int = 14, method: Smoothing = "wilder") -> Series:
     """Return the state of ``rsi`` before the first bar."""
+    if method == "cutler":
+        return cutler_rsi_state(period)
     at_least(period, 1, "period")
-    return np.concatenate(([np.nan], recurrence_state(), recurrence_state()))
+    return np.concatenate(([np.nan], recurrence_state(1), recurrence_state(1)))
 
 
-def rsi(close: npt.ArrayLike, period: int = 14, *, state: Series | None = None) -> Series:
-    """Return Wilder's relative strength index: average gain over average gain and loss.
+def rsi(
+    close: npt.ArrayLike,
+    period: int = 14,
+    *,
+    method: Smoothing = "wilder",
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
+    """Return the relative strength index: average gain over average gain and loss.
 
     Causal and recursive. 50 where nothing has moved since the first bar (TA-Lib: 0).
 
@@ -57,9 +65,74 @@ def rsi(close: npt.ArrayLike, period: int = 14, *, state: Series | None = None) 
     close : array_like, float64, shape (n,)
         Prices. A value that is not finite gives NaN and is passed over.
     period : int
-        Bars of Wilder's average, at least 1.
+        Bars of the average, at least 1.
+    method : {"wilder", "cutler"}
+        How gains and losses are averaged; "cutler" is ``cutler_rsi``.
     state : ndarray of float64, optional
         From ``rsi_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``close``.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        0..100; NaN for the first ``period`` bars of the series.
+
+    Raises
+    ------
+    ValueError
+        If ``period`` is below 1, ``method`` is neither, or ``close`` or ``state`` has another
+        shape.
+
+    References
+    ----------
+    J. W. Wilder, New Concepts in Technical Trading Systems (1978), section VI. TA-Lib ``RSI``.
+
+    Examples
+    --------
+    >>> rsi([1.0, 2.0, 1.0, 3.0], 2).round(1)
+    array([ nan,  nan, 50. , 83.3])
+    """
+    if method == "cutler":
+        return cutler_rsi(close, period, state=state, out=out)
+    if method != "wilder":
+        raise ValueError(f'method: expected "wilder" or "cutler", was {method!r}')
+    period = at_least(period, 1, "period")
+    given = series(close, "close")
+    strength = target(out, given)
+    engine.run("rsi", _rsi, given, period, kept(state, 1 + 2 * RECURRENCE_SIZE), strength)
+    return strength
+
+
+def cutler_rsi_state(period: int = 14) -> Series:
+    """Return the state of ``cutler_rsi`` before the first bar."""
+    window = window_state(at_least(period, 1, "period"))
+    return np.concatenate(([np.nan], window, window))
+
+
+def cutler_rsi(
+    close: npt.ArrayLike,
+    period: int = 14,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
+    """Return Cutler's relative strength index, of simple averages of gains and losses.
+
+    Causal, and it does not depend on where the series begins. 50 where nothing moved inside the
+    window.
+
+    Parameters
+    ----------
+    close : array_like, float64, shape (n,)
+        Prices. NaN gives NaN for the ``period + 1`` bars that see it.
+    period : int
+        Bars, at least 1.
+    state : ndarray of float64, optional
+        From ``cutler_rsi_state(period)`` or an earlier call, which this one continues: changed in
+        place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with ``close``.
 
     Returns
     -------
@@ -73,29 +146,26 @@ def rsi(close: npt.ArrayLike, period: int = 14, *, state: Series | None = None) 
 
     References
     ----------
-    J. W. Wilder, New Concepts in Technical Trading Systems (1978), section VI. TA-Lib ``RSI``.
+    D. Cutler's RSI; QuantConnect Lean ``RelativeStrengthIndex`` with ``MovingAverageType.Simple``.
 
     Examples
     --------
-    >>> rsi([1.0, 2.0, 1.0, 3.0], 2).round(1)
-    array([ nan,  nan, 50. , 83.3])
+    >>> cutler_rsi([1.0, 2.0, 1.0, 3.0], 2).round(1)
+    array([ nan,  nan, 50. , 66.7])
     """
-    own = carried(state, rsi_state(period))
-
-    def of_finite(x: Series) -> tuple[Series]:
-        change = x - lagged(x, own[:1])
-        gain = wilder(np.maximum(change, 0.0), period, own[1:3])
-        loss = wilder(np.maximum(-change, 0.0), period, own[3:])
-        return (100.0 * ratio(gain, gain + loss, otherwise=0.5),)
-
-    return over_finite(of_finite, column(close, "close"))[0]
+    own = carried(state, cutler_rsi_state(period))
+    given = column(close, "close")
+    strength = target(out, given)
+    change = given - lagged(given, own[:1])
+    gain = total(np.maximum(change, 0.0), period, own[1:period])
+    loss = total(np.maximum(-change, 0.0), period, own[period:])
+    strength[:] = 100.0 * ratio(gain, gain + loss, otherwise=0.5)
+    return strength
 
 
 def macd_state(fast: int = 12, slow: int = 26, signal: int = 9) -> Series:
     """Return the state of ``macd`` before the first bar."""
-    at_least(fast, 1, "fast")
-    at_least(slow, fast + 1, "slow")
-    at_least(signal, 1, "signal")
+    _check_macd(fast, slow, signal)
     return np.concatenate((recurrence_state(slow - fast), recurrence_state(), recurrence_state()))
 
 
@@ -106,6 +176,7 @@ def macd(
     signal: int = 9,
     *,
     state: Series | None = None,
+    out: Sequence[Series] | None = None,
 ) -> Macd:
     """Return moving average convergence divergence: EMA(fast) - EMA(slow), its EMA, their gap.
 
@@ -121,6 +192,8 @@ def macd(
         Bars; 1 <= fast < slow, signal at least 1.
     state : ndarray of float64, optional
         From ``macd_state(...)`` or an earlier call, which this one continues: changed in place.
+    out : three ndarrays of float64, shape (n,), optional
+        Where to write; new arrays by default. They may share no memory with ``close``.
 
     Returns
     -------
@@ -142,180 +215,152 @@ def macd(
     >>> macd([1.0, 2.0, 4.0, 7.0], 1, 2, 2).histogram.round(4)
     array([   nan,    nan, 0.1667, 0.2037])
     """
-    state = carried(state, macd_state(fast, slow, signal))
-    x = column(close, "close")
-    line = exponential(x, fast, state[:2]) - exponential(x, slow, state[2:4])
-    average = exponential(line, signal, state[4:])
-    return Macd(np.where(np.isnan(average), np.nan, line), average, line - average)
+    periods = _check_macd(fast, slow, signal)
+    given = series(close, "close")
+    lines = Macd(*targets(out, 3, given))
+    engine.run("macd", _macd, given, *periods, kept(state, 3 * RECURRENCE_SIZE), *lines)
+    return lines
 
 
-def stochastic_state(k_period: int = 14, k_slowing: int = 3, d_period: int = 3) -> Series:
-    """Return the state of ``stochastic`` before the first bar."""
-    window = window_state(at_least(k_period, 1, "k_period"))
-    slowing = window_state(at_least(k_slowing, 1, "k_slowing"))
-    return np.concatenate(
-        (window, window, slowing, window_state(at_least(d_period, 1, "d_period")))
-    )
+def _check_macd(fast: int, slow: int, signal: int) -> tuple[int, int, int]:
+    fast = at_least(fast, 1, "fast")
+    return fast, at_least(slow, fast + 1, "slow"), at_least(signal, 1, "signal")
 
 
-def stochastic(  # noqa: PLR0913 - three series and the three periods of one formula
-    high: npt.ArrayLike,
-    low: npt.ArrayLike,
-    close: npt.ArrayLike,
-    *,
-    k_period: int = 14,
-    k_slowing: int = 3,
-    d_period: int = 3,
-    state: Series | None = None,
-) -> Stochastic:
-    """Return the slow stochastic: where the close lies in the range of the last bars, smoothed.
-
-    The raw %K is 100 * (close - lowest low) / (highest high - lowest low), and 50 where that range
-    is 0 (TA-Lib: 0). %K is its simple average over ``k_slowing`` bars, %D that of %K. Causal.
-
-    Parameters
-    ----------
-    high, low, close : array_like, float64, shape (n,)
-        Prices. NaN gives NaN for the bars that see it.
-    k_period, k_slowing, d_period : int
-        Bars, each at least 1.
-    state : ndarray of float64, optional
-        From ``stochastic_state(...)`` or an earlier call, which this one continues: changed in
-        place.
-
-    Returns
-    -------
-    Stochastic
-        ``k`` and ``d``, float64, shape (n,), 0..100; both NaN for the first
-        ``k_period + k_slowing + d_period - 3`` bars of the series, as in TA-Lib: with
-        ``d_period=1`` %K is known earlier.
-
-    Raises
-    ------
-    ValueError
-        If a period is below 1, or a column or ``state`` has another shape.
-
-    References
-    ----------
-    TA-Lib ``STOCH`` with simple averages.
-
-    Examples
-    --------
-    >>> stochastic([2.0, 4.0], [1.0, 2.0], [1.5, 3.25], k_period=2, k_slowing=1, d_period=1).k
-    array([nan, 75.])
-    """
-    state = carried(state, stochastic_state(k_period, k_slowing, d_period))
-    highs, lows, closes = columns(high=high, low=low, close=close)
-    w, s = k_period - 1, k_slowing - 1
-    top = highest(continued(highs, state[:w]), k_period)[0]
-    bottom = lowest(continued(lows, state[w : 2 * w]), k_period)[0]
-    raw = 100.0 * ratio(closes - bottom, top - bottom, otherwise=0.5)
-    k = total(raw, k_slowing, state[2 * w : 2 * w + s]) / k_slowing
-    d = total(k, d_period, state[2 * w + s :]) / d_period
-    return Stochastic(np.where(np.isnan(d), np.nan, k), d)
+@compiled
+def _rsi(close: Series, period: int, state: Series, out: Series) -> None:
+    size = min(close.size, BLOCK) + AHEAD
+    given, kept_bars = np.empty((1, size)), np.empty(size, np.int64)
+    rising, gains, work = np.empty(size), np.empty(size), np.empty(size)
+    falling, losses, work_2 = np.empty(size), np.empty(size), np.empty(size)
+    before, own, own_2 = np.nan, recurrence(1), recurrence(1)
+    if state.size:
+        before = state[0]
+        own, own_2 = state[1 : 1 + RECURRENCE_SIZE], state[1 + RECURRENCE_SIZE :]
+    up: Lane = (rising, gains, work, period, 1.0 / period, own)
+    down: Lane = (falling, losses, work_2, period, 1.0 / period, own_2)
+    if state.size:
+        resume(up)
+        resume(down)
+    for start in range(0, close.size, BLOCK):
+        count = min(BLOCK, close.size - start)
+        usable, last = count, close[start + count - 1]
+        if moves(close, start, count, before, rising, falling):
+            prices = given[0]
+            gather(close, start, count, prices, 0)
+            usable = close_up(given, 0, count, kept_bars)
+            moves(prices, 0, usable, before, rising, falling)
+            last = prices[usable - 1] if usable else before
+        before = last
+        advance_pair(up, down, usable)
+        if usable == count:
+            strengths(gains, losses, usable, out, start)
+        else:
+            strengths(gains, losses, usable, work, 0)
+            put(work, 0, kept_bars, usable, out, start, count)
+    if state.size:
+        state[0] = before
+        suspend(up)
+        suspend(down)
 
 
-def williams_r_state(period: int = 14) -> Series:
-    """Return the state of ``williams_r`` before the first bar."""
-    return np.full(2 * (at_least(period, 1, "period") - 1), np.nan)
+@compiled_borrowing
+def moves(
+    close: Series, at: int, count: int, before: float, rising: Series, falling: Series
+) -> int:
+    """Write how far each bar rose or fell; return how many prices are not finite."""
+    first, to = U(at), U(BEHIND + 1)
+    missing = 0
+    if count:
+        change = close[at] - before  # NaN for the series' first bar, which rises and falls by 0
+        rising[BEHIND] = max(0.0, change)
+        falling[BEHIND] = -change if change < 0.0 else 0.0
+        missing += not abs(close[at]) < np.inf
+    for i in range(U(max(count - 1, 0))):
+        price = close[i + first + U(1)]
+        change = price - close[i + first]
+        missing += not abs(price) < np.inf
+        rising[i + to] = max(0.0, change)
+        falling[i + to] = -change if change < 0.0 else 0.0
+    return missing
 
 
-def williams_r(
-    high: npt.ArrayLike,
-    low: npt.ArrayLike,
-    close: npt.ArrayLike,
-    *,
-    period: int = 14,
-    state: Series | None = None,
-) -> Series:
-    """Return Williams' %R: how far the close lies below the highest high, of the range.
-
-    -100 * (highest high - close) / (highest high - lowest low), and -50 where that range is 0
-    (TA-Lib: 0). Causal.
-
-    Parameters
-    ----------
-    high, low, close : array_like, float64, shape (n,)
-        Prices. NaN gives NaN for the bars that see it.
-    period : int
-        Bars, at least 1.
-    state : ndarray of float64, optional
-        From ``williams_r_state(period)`` or an earlier call, which this one continues: changed in
-        place.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        -100..0; NaN for the first ``period - 1`` bars of the series.
-
-    Raises
-    ------
-    ValueError
-        If ``period`` is below 1, or a column or ``state`` has another shape.
-
-    References
-    ----------
-    TA-Lib ``WILLR``.
-
-    Examples
-    --------
-    >>> williams_r([2.0, 4.0], [1.0, 2.0], [1.5, 3.25], period=2)
-    array([ nan, -25.])
-    """
-    state = carried(state, williams_r_state(period))
-    highs, lows, closes = columns(high=high, low=low, close=close)
-    top = highest(continued(highs, state[: period - 1]), period)[0]
-    bottom = lowest(continued(lows, state[period - 1 :]), period)[0]
-    return -100.0 * ratio(top - closes, top - bottom, otherwise=0.5)
+@compiled_borrowing
+def strengths(gains: Series, losses: Series, count: int, out: Series, at: int) -> None:
+    """Write 100 times the gain's share of what moved; 50 where nothing did."""
+    first = U(at)
+    for i in range(U(count)):
+        gain = gains[i + U(AHEAD)]
+        moved = gain + losses[i + U(AHEAD)]
+        out[i + first] = 50.0 if moved == 0.0 else 100.0 * (gain / moved)
 
 
-def cci_state(period: int = 20) -> Series:
-    """Return the state of ``cci`` before the first bar."""
-    return window_state(at_least(period, 1, "period"))
+@compiled
+def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three lines out
+    close: Series,
+    fast: int,
+    slow: int,
+    signal: int,
+    state: Series,
+    line: Series,
+    average: Series,
+    histogram: Series,
+) -> None:
+    size = min(close.size, BLOCK) + AHEAD
+    given, kept_bars = np.empty((1, size)), np.empty(size, np.int64)
+    prices, gaps, work, work_2 = given[0], np.empty(size), np.empty(size), np.empty(size)
+    quick, steady, smoothed = np.empty(size), np.empty(size), np.empty(size)
+    own, own_2, own_3 = recurrence(slow - fast), recurrence(0), recurrence(0)
+    if state.size:
+        own, own_2 = state[:RECURRENCE_SIZE], state[RECURRENCE_SIZE : 2 * RECURRENCE_SIZE]
+        own_3 = state[2 * RECURRENCE_SIZE :]
+    of_fast: Lane = (prices, quick, work, fast, 2.0 / (fast + 1.0), own)
+    of_slow: Lane = (prices, steady, work_2, slow, 2.0 / (slow + 1.0), own_2)
+    of_signal: Lane = (gaps, smoothed, work, signal, 2.0 / (signal + 1.0), own_3)
+    lanes = (of_fast, of_slow, of_signal)
+    if state.size:
+        for lane in lanes:
+            resume(lane)
+    for start in range(0, close.size, BLOCK):
+        count = min(BLOCK, close.size - start)
+        usable = count
+        if gather(close, start, count, prices, BEHIND):
+            usable = close_up(given, BEHIND, count, kept_bars)
+        waiting = min(max(slow - 1 - int(own_2[0]), 0), usable)  # bars before the slow one's seed
+        advance_pair(of_fast, of_slow, usable)
+        known, first = usable - waiting, U(waiting + AHEAD)
+        for i in range(U(known)):
+            gaps[i + U(BEHIND)] = quick[i + first] - steady[i + first]
+        advance(of_signal, known)
+        if usable == count:
+            macd_lines(gaps, smoothed, waiting, known, line, average, histogram, start)
+        else:
+            macd_lines(gaps, smoothed, waiting, known, quick, steady, work, AHEAD)
+            put(quick, AHEAD, kept_bars, usable, line, start, count)
+            put(steady, AHEAD, kept_bars, usable, average, start, count)
+            put(work, AHEAD, kept_bars, usable, histogram, start, count)
+    if state.size:
+        for lane in lanes:
+            suspend(lane)
 
 
-def cci(
-    high: npt.ArrayLike,
-    low: npt.ArrayLike,
-    close: npt.ArrayLike,
-    *,
-    period: int = 20,
-    state: Series | None = None,
-) -> Series:
-    """Return the commodity channel index: typical price less its mean, in mean deviations.
-
-    The typical price is (high + low + close) / 3, the deviation is scaled by Lambert's 0.015.
-    0 where the window is constant. Causal.
-
-    Parameters
-    ----------
-    high, low, close : array_like, float64, shape (n,)
-        Prices. NaN gives NaN for the ``period`` bars that see it.
-    period : int
-        Bars, at least 1.
-    state : ndarray of float64, optional
-        From ``cci_state(period)`` or an earlier call, which this one continues: changed in place.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        NaN for the first ``period - 1`` bars of the series.
-
-    Raises
-    ------
-    ValueError
-        If ``period`` is below 1, or a column or ``state`` has another shape.
-
-    References
-    ----------
-    D. Lambert, "Commodity Channel Index", Commodities (1980). TA-Lib ``CCI``.
-
-    Examples
-    --------
-    >>> cci([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], period=3).round(6)
-    array([ nan,  nan, 100.])
-    """
-    state = carried(state, cci_state(period))
-    highs, lows, closes = columns(high=high, low=low, close=close)
-    gap, _, absolute = deviations(continued((highs + lows + closes) / 3.0, state), period)
-    return ratio(gap, _LAMBERT * absolute, otherwise=0.0)
+@compiled_borrowing
+def macd_lines(  # noqa: PLR0913, PLR0917 - two lines in, three out
+    gaps: Series,
+    smooth: Series,
+    waiting: int,
+    known: int,
+    line: Series,
+    average: Series,
+    histogram: Series,
+    at: int,
+) -> None:
+    """Write the three lines of a block from ``at``, NaN until the signal is known."""
+    for i in range(at, at + waiting):
+        line[i] = average[i] = histogram[i] = np.nan
+    first = U(at + waiting)
+    for i in range(U(known)):
+        gap, y = gaps[i + U(BEHIND)], smooth[i + U(AHEAD)]
+        average[i + first] = y
+        histogram[i + first] = gap - y
+        line[i + first] = gap + (y - y)

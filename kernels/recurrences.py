@@ -1,31 +1,54 @@
-"""Recurrences that remember all the past with vanishing weight, as TA-Lib seeds them.
+"""Averages that remember all the past with vanishing weight, seeded as TA-Lib seeds them.
 
-State is ``[seen, value]``: how many finite values came (it starts below 0 where the seed has to
-wait), and their sum until there are ``period`` of them, the average from then on. A value that is
-not finite gives NaN and leaves the state alone. Sequential, so equal bit by bit however it is cut.
+The average moves towards each new value by its weight k: with q = 1 - k, y[t] = q y[t-1] + k x[t].
+Each y would wait for the one before, and a processor that adds eight at once would do one. So from
+the eighth bar after the seed on the recurrence is taken eight bars at a time::
+
+    y[t] = q**8 y[t-8] + k (x[t] + q x[t-1] + ... + q**7 x[t-7])
+
+which is the same number but for its last bits, and the same bits however the input is cut: what a
+bar becomes depends on how many came before it, not on where a call began.
+
+State is ``[seen, value, 8 averages, 7 values]``: how many values came (below 0 where the seed has
+to wait), their sum until there are ``period`` of them and the average for eight more, and the last
+outputs and inputs. A value that is not finite gives NaN and leaves the state alone.
 """
+
+from typing import Final
 
 import numpy as np
 
+from kernels.blocks import BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series
-from kernels.jit import compiled
+from kernels.jit import compiled, compiled_borrowing
+
+AHEAD: Final = 8
+"""Bars that the recurrence is taken ahead, and columns that a row of averages starts with."""
+
+BEHIND: Final = 7
+"""Values that an average looks back to, and columns that a row of values starts with."""
+
+RECURRENCE_SIZE: Final = 2 + AHEAD + BEHIND
+
+Lane = tuple[Series, Series, Series, int, float, Series]
+"""What one average works in: values, averages, scratch, period, weight, state."""
 
 
 def recurrence_state(wait: int = 0) -> Series:
     """Return the state before the first value; the first ``wait`` values are passed over."""
-    return np.array([-wait, 0.0])
+    state = np.zeros(RECURRENCE_SIZE)
+    state[0] = -wait
+    return state
 
 
 def exponential(x: Series, period: int, state: Series) -> Series:
     """Return the exponential average with weight 2 / (period + 1), seeded by the simple one."""
-    out: Series = _exponential(series(x, "x"), period, state)
-    return out
+    return _smoothed(x, period, 2.0 / (period + 1.0), state)
 
 
 def wilder(x: Series, period: int, state: Series) -> Series:
     """Return Wilder's average, with weight 1 / period, seeded by the simple one."""
-    out: Series = _wilder(series(x, "x"), period, state)
-    return out
+    return _smoothed(x, period, 1.0 / period, state)
 
 
 def session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
@@ -39,43 +62,138 @@ def session_average(price: Series, volume: Series, session: Series, state: Serie
     return out
 
 
-@compiled
-def _exponential(x: Series, period: int, state: Series) -> Series:
-    out = np.full(x.size, np.nan)
-    seen, value = state[0], state[1]
-    weight = 2.0 / (period + 1.0)
-    for i in range(x.size):
-        if np.isfinite(x[i]):
-            seen += 1.0
-            if seen > period:
-                value += weight * (x[i] - value)
-                out[i] = value
-            elif seen > 0.0:
-                value += x[i]
-                if seen == period:
-                    value /= period
-                    out[i] = value
-    state[0], state[1] = seen, value
+def _smoothed(x: Series, period: int, weight: float, state: Series) -> Series:
+    out = np.empty(x.size)
+    smooth(series(x, "x"), period, weight, state, out)
     return out
 
 
 @compiled
-def _wilder(x: Series, period: int, state: Series) -> Series:
-    out = np.full(x.size, np.nan)
+def smooth(x: Series, period: int, weight: float, state: Series, out: Series) -> None:
+    """Write the average of ``x`` to ``out``, continuing from ``state`` (empty: from the start)."""
+    size = min(x.size, BLOCK) + AHEAD
+    given, kept = np.empty((1, size)), np.empty(size, np.int64)
+    values, averages, work = given[0], np.empty(size), np.empty(size)
+    own = state if state.size else recurrence(0)
+    lane: Lane = (values, averages, work, period, weight, own)
+    if state.size:
+        resume(lane)
+    for start in range(0, x.size, BLOCK):
+        count = min(BLOCK, x.size - start)
+        usable = count
+        if gather(x, start, count, values, BEHIND):
+            usable = close_up(given, BEHIND, count, kept)
+        advance(lane, usable)
+        put(averages, AHEAD, kept, usable, out, start, count)
+    if state.size:
+        suspend(lane)
+
+
+@compiled
+def recurrence(wait: int) -> Series:
+    """Return ``recurrence_state(wait)``, for compiled callers."""
+    state = np.zeros(RECURRENCE_SIZE)
+    state[0] = -wait
+    return state
+
+
+@compiled_borrowing
+def resume(lane: Lane) -> None:
+    """Put the last averages and values of the state before those of the first block."""
+    values, averages, _, _, _, state = lane
+    for i in range(AHEAD):
+        averages[i] = state[2 + i]
+    for i in range(BEHIND):
+        values[i] = state[2 + AHEAD + i]
+
+
+@compiled_borrowing
+def suspend(lane: Lane) -> None:
+    """Keep them in the state after the last block."""
+    values, averages, _, _, _, state = lane
+    for i in range(AHEAD):
+        state[2 + i] = averages[i]
+    for i in range(BEHIND):
+        state[2 + AHEAD + i] = values[i]
+
+
+@compiled_borrowing
+def advance(lane: Lane, count: int) -> None:
+    """Write ``count`` averages, from ``averages[AHEAD]``, of the values from ``values[BEHIND]``.
+
+    Before them lie the last of the block before, and in the end those of this one.
+    """
+    values, averages, work, period, weight, state = lane
+    first = begin(lane, count) if state[0] < period + AHEAD else 0
+    q = 1.0 - weight
+    q2 = q * q
+    q4 = q2 * q2
+    q8 = q4 * q4
+    if first < count:
+        for i in range(U(first), U(count + 6)):
+            work[i] = weight * (values[i + U(1)] + q * values[i])
+        for i in range(U(first), U(count)):
+            recent = work[i + U(6)] + q2 * work[i + U(4)]
+            earlier = work[i + U(2)] + q2 * work[i]
+            averages[i + U(8)] = (recent + q4 * earlier) + q8 * averages[i]
+        state[0] += count - first
+    for i in range(AHEAD):
+        averages[i] = averages[count + i]
+    for i in range(BEHIND):
+        values[i] = values[count + i]
+
+
+@compiled_borrowing
+def advance_pair(lane: Lane, other: Lane, count: int) -> None:
+    """Advance two averages that began at the same bar: in the time of one, which only waits."""
+    values, averages, work, period, weight, state = lane
+    values_2, averages_2, work_2, _, weight_2, state_2 = other
+    first = 0
+    if state[0] < period + AHEAD:
+        first = begin(lane, count)
+        begin(other, count)
+    q, r = 1.0 - weight, 1.0 - weight_2
+    q2, r2 = q * q, r * r
+    q4, r4 = q2 * q2, r2 * r2
+    q8, r8 = q4 * q4, r4 * r4
+    if first < count:
+        for i in range(U(first), U(count + 6)):
+            work[i] = weight * (values[i + U(1)] + q * values[i])
+            work_2[i] = weight_2 * (values_2[i + U(1)] + r * values_2[i])
+        for i in range(U(first), U(count)):
+            recent = work[i + U(6)] + q2 * work[i + U(4)]
+            earlier = work[i + U(2)] + q2 * work[i]
+            averages[i + U(8)] = (recent + q4 * earlier) + q8 * averages[i]
+            recent_2 = work_2[i + U(6)] + r2 * work_2[i + U(4)]
+            earlier_2 = work_2[i + U(2)] + r2 * work_2[i]
+            averages_2[i + U(8)] = (recent_2 + r4 * earlier_2) + r8 * averages_2[i]
+        state[0] += count - first
+        state_2[0] += count - first
+    for i in range(AHEAD):
+        averages[i], averages_2[i] = averages[count + i], averages_2[count + i]
+    for i in range(BEHIND):
+        values[i], values_2[i] = values[count + i], values_2[count + i]
+
+
+@compiled_borrowing
+def begin(lane: Lane, count: int) -> int:
+    """Write the averages up to the eighth after the seed; return how many bars that took."""
+    values, averages, _, period, weight, state = lane
     seen, value = state[0], state[1]
-    for i in range(x.size):
-        if np.isfinite(x[i]):
-            seen += 1.0
-            if seen > period:
-                value = (value * (period - 1.0) + x[i]) / period
-                out[i] = value
-            elif seen > 0.0:
-                value += x[i]
-                if seen == period:
-                    value /= period
-                    out[i] = value
+    done = 0
+    while done < count and seen < period + AHEAD:
+        x = values[BEHIND + done]
+        seen += 1.0
+        if seen > period:
+            value += weight * (x - value)
+        elif seen > 0.0:
+            value += x
+            if seen == period:
+                value /= period
+        averages[AHEAD + done] = value if seen >= period else np.nan
+        done += 1
     state[0], state[1] = seen, value
-    return out
+    return done
 
 
 @compiled

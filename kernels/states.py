@@ -3,19 +3,24 @@
 Belongs here: plumbing that is not arithmetic. The policy itself is written in ``registry``.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.gate import Series, series
 
+NO_STATE: Final[Series] = np.empty(0)
+"""What a compiled kernel gets for no state: it begins at the first bar and keeps nothing."""
+
 
 def at_least(value: int, least: int, name: str) -> int:
-    """Return ``value``; raise ``ValueError`` if it is below ``least``."""
+    """Return ``value``; raise ``ValueError`` below ``least``, ``TypeError`` for a fraction."""
     if value < least:
         raise ValueError(f"{name}: expected >= {least}, was {value}")
-    return value
+    return operator.index(value)
 
 
 def column(x: npt.ArrayLike, name: str) -> Series:
@@ -28,19 +33,30 @@ def column(x: npt.ArrayLike, name: str) -> Series:
 def columns(**given: npt.ArrayLike) -> tuple[Series, ...]:
     """Return each column through the gate; raise ``ValueError`` if their lengths differ."""
     gated = tuple(column(x, name) for name, x in given.items())
-    for name, x in zip(given, gated, strict=True):
-        if x.size != gated[0].size:
-            raise ValueError(f"{name}: expected {gated[0].size} values as the first, was {x.size}")
+    same_length(tuple(given), *gated)
     return gated
+
+
+def same_length(names: Sequence[str], *gated: Series) -> None:
+    """Raise ``ValueError`` if the columns, of these names, differ in length."""
+    n = gated[0].size
+    for name, x in zip(names, gated, strict=True):
+        if x.size != n:
+            raise ValueError(f"{name}: expected {n} values as the first, was {x.size}")
 
 
 def carried(state: Series | None, fresh: Series) -> Series:
     """Return the state to continue from: ``fresh``, or ``state`` if it has its form."""
+    return fresh if state is None else kept(state, fresh.size)
+
+
+def kept(state: Series | None, size: int) -> Series:
+    """Return the state to continue from, or none; raise ``ValueError`` if it has another form."""
     if state is None:
-        return fresh
-    if state.shape != fresh.shape or state.dtype != fresh.dtype or not state.flags.writeable:
+        return NO_STATE
+    if state.shape != (size,) or state.dtype != np.float64 or not state.flags.carray:
         raise ValueError(
-            f"state: expected writeable float64 of shape {fresh.shape}, "
+            f"state: expected writeable float64 of shape {(size,)}, "
             f"was {state.dtype} of shape {state.shape}, writeable {state.flags.writeable}"
         )
     return state

@@ -86,16 +86,17 @@ def adx(
         up = highs - lagged(highs, own[:1])
         down = lagged(lows, own[1:2]) - lows
         before = lagged(closes, own[2:3])
-        is_seed = own[3] + 1.0 + np.arange(closes.size) <= period
+        for_span, for_plus, for_minus, for_adx = np.split(own[3:], 4)
+        is_seed = for_span[0] + 1.0 + np.arange(closes.size) <= period
         movement = np.where(np.isnan(before), 0.0, true_range(highs, lows, before))
-        span = wilder(movement, period, own[3:5])
-        plus = wilder(np.where((up > 0.0) & (up > down), up, 0.0), period, own[5:7])
-        minus = wilder(np.where((down > 0.0) & (down > up), down, 0.0), period, own[7:9])
+        span = wilder(movement, period, for_span)
+        plus = wilder(np.where((up > 0.0) & (up > down), up, 0.0), period, for_plus)
+        minus = wilder(np.where((down > 0.0) & (down > up), down, 0.0), period, for_minus)
         span = np.where(is_seed, np.nan, span)
         plus = 100.0 * ratio(plus, span, otherwise=0.0)
         minus = 100.0 * ratio(minus, span, otherwise=0.0)
         direction = 100.0 * ratio(np.abs(plus - minus), plus + minus, otherwise=0.0)
-        return wilder(direction, period, own[9:]), plus, minus
+        return wilder(direction, period, for_adx), plus, minus
 
     return Adx(*over_finite(of_finite, *columns(high=high, low=low, close=close)))
 

@@ -1,14 +1,38 @@
 """Volatility: how wide the price moves."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
-from kernels.recurrences import recurrence_state, wilder
-from kernels.states import at_least, carried, column, columns, over_finite, ratio
-from kernels.windows import continued, deviations, lagged, window_state
+from kernels import engine
+from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.gate import Series, series, target, targets
+from kernels.jit import compiled, compiled_borrowing, compiled_ieee
+from kernels.recurrences import (
+    AHEAD,
+    BEHIND,
+    RECURRENCE_SIZE,
+    Lane,
+    advance,
+    recurrence,
+    recurrence_state,
+    resume,
+    suspend,
+)
+from kernels.states import NO_STATE, at_least, kept, same_length
+from kernels.window_moments import moments_room, window_moments
+from kernels.window_sums import FIVE, joined, keep_last, steps_to
+from kernels.windows import window_state
+
+
+class BollingerBands(NamedTuple):
+    """Bollinger's three bands, shape (n,), in the unit of the price."""
+
+    lower: Series
+    middle: Series
+    upper: Series
 
 
 class Bollinger(NamedTuple):
@@ -19,6 +43,7 @@ class Bollinger(NamedTuple):
     upper: Series
     percent_b: Series
     width: Series
+    sigma: Series
 
 
 def true_range(high: Series, low: Series, previous_close: Series) -> Series:
@@ -29,7 +54,7 @@ def true_range(high: Series, low: Series, previous_close: Series) -> Series:
 def atr_state(period: int = 14) -> Series:
     """Return the state of ``atr`` before the first bar."""
     at_least(period, 1, "period")
-    return np.concatenate(([np.nan], recurrence_state()))
+    return np.concatenate(([np.nan], recurrence_state(1)))
 
 
 def atr(
@@ -39,6 +64,7 @@ def atr(
     *,
     period: int = 14,
     state: Series | None = None,
+    out: Series | None = None,
 ) -> Series:
     """Return the average true range: Wilder's average of the true range.
 
@@ -52,6 +78,8 @@ def atr(
         Bars of Wilder's average, at least 1.
     state : ndarray of float64, optional
         From ``atr_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with a column.
 
     Returns
     -------
@@ -72,12 +100,75 @@ def atr(
     >>> atr([2.0, 3.0, 5.0], [1.0, 2.0, 4.0], [1.5, 2.5, 4.5], period=2)
     array([nan, nan,  2.])
     """
-    own = carried(state, atr_state(period))
+    period = at_least(period, 1, "period")
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    same_length(("high", "low", "close"), highs, lows, closes)
+    average = target(out, highs, lows, closes)
+    _atr(highs, lows, closes, period, kept(state, 1 + RECURRENCE_SIZE), average)
+    return average
 
-    def of_finite(highs: Series, lows: Series, closes: Series) -> tuple[Series]:
-        return (wilder(true_range(highs, lows, lagged(closes, own[:1])), period, own[1:]),)
 
-    return over_finite(of_finite, *columns(high=high, low=low, close=close))[0]
+def bollinger_bands_state(period: int = 20) -> Series:
+    """Return the state of ``bollinger_bands`` before the first bar."""
+    return bollinger_state(period)
+
+
+def bollinger_bands(
+    close: npt.ArrayLike,
+    period: int = 20,
+    *,
+    width: float = 2.0,
+    state: Series | None = None,
+    out: Sequence[Series] | None = None,
+) -> BollingerBands:
+    """Return Bollinger's bands: the mean and ``width`` population standard deviations around it.
+
+    The first three of ``bollinger``, to the bit, in half its time. Causal.
+
+    Parameters
+    ----------
+    close : array_like, float64, shape (n,)
+        Prices. NaN gives NaN for the ``period`` bars that see it.
+    period : int
+        Bars, at least 1.
+    width : float
+        Standard deviations from the middle to a band, above 0.
+    state : ndarray of float64, optional
+        From ``bollinger_bands_state(period)`` or an earlier call, which this one continues:
+        changed in place.
+    out : three ndarrays of float64, shape (n,), optional
+        Where to write; new arrays by default. They may share no memory with ``close``.
+
+    Returns
+    -------
+    BollingerBands
+        Three arrays of float64, shape (n,), unit of ``close``; NaN for the first ``period - 1``
+        bars of the series.
+
+    Raises
+    ------
+    ValueError
+        If ``period`` is below 1, ``width`` not above 0, or ``close`` or ``state`` has another
+        shape.
+
+    References
+    ----------
+    J. Bollinger, Bollinger on Bollinger Bands (2001). TA-Lib ``BBANDS``.
+
+    Examples
+    --------
+    >>> bands = bollinger_bands([1.0, 3.0], 2)
+    >>> float(bands.lower[1]), float(bands.middle[1]), float(bands.upper[1])
+    (0.0, 2.0, 4.0)
+    """
+    period, width = at_least(period, 1, "period"), _above_zero(width)
+    given = series(close, "close")
+    bands = BollingerBands(*targets(out, 3, given))
+    own = kept(state, period - 1)
+    engine.run(
+        "bollinger", _bollinger, given, period, width, own, *bands, NO_STATE, NO_STATE, NO_STATE
+    )
+    return bands
 
 
 def bollinger_state(period: int = 20) -> Series:
@@ -91,12 +182,14 @@ def bollinger(
     *,
     width: float = 2.0,
     state: Series | None = None,
+    out: Sequence[Series] | None = None,
 ) -> Bollinger:
-    """Return Bollinger's bands: the mean and ``width`` population standard deviations around it.
+    """Return Bollinger's bands, and where in them the price lies, how wide they are, their sigma.
 
-    %b is 0 at the lower band and 1 at the upper; the band width is (upper - lower) / middle. Both
-    are computed from the deviations, not from the bands, which would lose their digits where the
-    price is large beside its deviation. A constant window has %b 0.5 and width 0. Causal.
+    %b is 0 at the lower band and 1 at the upper; the band width is (upper - lower) / middle. Both,
+    and the standard deviation sigma, are computed from the deviations, not from the bands, which
+    lose their digits where the price is large beside its deviation. A constant window has %b 0.5,
+    width and sigma 0. Causal.
 
     Parameters
     ----------
@@ -109,12 +202,15 @@ def bollinger(
     state : ndarray of float64, optional
         From ``bollinger_state(period)`` or an earlier call, which this one continues: changed in
         place.
+    out : six ndarrays of float64, shape (n,), optional
+        Where to write; new arrays by default. They may share no memory with ``close``.
 
     Returns
     -------
     Bollinger
-        Five arrays of float64, shape (n,): the bands in the unit of ``close``, ``percent_b`` and
-        ``width`` without one; NaN for the first ``period - 1`` bars of the series.
+        Six arrays of float64, shape (n,): the bands and sigma in the unit of ``close``,
+        ``percent_b`` and ``width`` without one; NaN for the first ``period - 1`` bars of the
+        series.
 
     Raises
     ------
@@ -129,19 +225,123 @@ def bollinger(
     Examples
     --------
     >>> bands = bollinger([1.0, 3.0], 2)
-    >>> float(bands.lower[1]), float(bands.upper[1]), float(bands.percent_b[1])
-    (0.0, 4.0, 0.75)
+    >>> float(bands.upper[1]), float(bands.percent_b[1]), float(bands.sigma[1])
+    (4.0, 0.75, 1.0)
     """
-    if not width > 0.0:
+    period, width = at_least(period, 1, "period"), _above_zero(width)
+    given = series(close, "close")
+    lines = Bollinger(*targets(out, 6, given))
+    engine.run("bollinger", _bollinger, given, period, width, kept(state, period - 1), *lines)
+    return lines
+
+
+def _above_zero(width: float) -> float:
+    if not 0.0 < width < np.inf:
         raise ValueError(f"width: expected > 0, was {width}")
-    state = carried(state, bollinger_state(period))
-    x = column(close, "close")
-    gap, deviation, _ = deviations(continued(x, state), period)
-    middle, reach = x - gap, width * deviation
-    return Bollinger(
-        lower=middle - reach,
-        middle=middle,
-        upper=middle + reach,
-        percent_b=0.5 + ratio(gap, 2.0 * reach, otherwise=0.0),
-        width=ratio(2.0 * reach, middle, otherwise=np.nan),
-    )
+    return float(width)
+
+
+@compiled
+def _atr(high: Series, low: Series, close: Series, period: int, state: Series, out: Series) -> None:
+    size = min(close.size, BLOCK) + AHEAD
+    given, kept_bars = np.empty((3, size)), np.empty(size, np.int64)
+    highs, lows, closes = given[0], given[1], given[2]
+    ranges, averages, work = np.empty(size), np.empty(size), np.empty(size)
+    before, own = np.nan, recurrence(1)
+    if state.size:
+        before, own = state[0], state[1:]
+    lane: Lane = (ranges, averages, work, period, 1.0 / period, own)
+    if state.size:
+        resume(lane)
+    for start in range(0, close.size, BLOCK):
+        count = min(BLOCK, close.size - start)
+        usable, last = count, close[start + count - 1]
+        if true_ranges(high, low, close, start, count, before, ranges):
+            gather(high, start, count, highs, 0)
+            gather(low, start, count, lows, 0)
+            gather(close, start, count, closes, 0)
+            usable = close_up(given, 0, count, kept_bars)
+            true_ranges(highs, lows, closes, 0, usable, before, ranges)
+            last = closes[usable - 1] if usable else before
+        before = last
+        advance(lane, usable)
+        put(averages, AHEAD, kept_bars, usable, out, start, count)
+    if state.size:
+        state[0] = before
+        suspend(lane)
+
+
+@compiled_borrowing
+def true_ranges(  # noqa: PLR0913, PLR0917 - three series, from where, to where
+    high: Series, low: Series, close: Series, at: int, count: int, before: float, ranges: Series
+) -> int:
+    """Write the true range of each bar from ``at``; return how many bars are not finite."""
+    first, to = U(at), U(BEHIND + 1)
+    missing = 0
+    if count:
+        top, bottom, last = high[at], low[at], close[at]
+        ranges[BEHIND] = true_range_of(top, bottom, before)
+        missing += not abs(top) + abs(bottom) + abs(last) < np.inf
+    for i in range(U(max(count - 1, 0))):
+        j = i + first
+        before, top, bottom, last = close[j], high[j + U(1)], low[j + U(1)], close[j + U(1)]
+        missing += not abs(top) + abs(bottom) + abs(last) < np.inf
+        ranges[i + to] = true_range_of(top, bottom, before)
+    return missing
+
+
+@compiled_borrowing
+def true_range_of(high: float, low: float, before: float) -> float:
+    """Return one bar's true range; the range alone where there is no close before."""
+    top = max(high, before)
+    bottom = min(low, before)
+    return top - bottom
+
+
+@compiled_ieee
+def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goes on, lines out
+    close: Series,
+    period: int,
+    width: float,
+    state: Series,
+    lower: Series,
+    middle: Series,
+    upper: Series,
+    percent_b: Series,
+    bandwidth: Series,
+    sigma: Series,
+) -> None:
+    past = period - 1
+    head = joined(state, close, past)
+    size = min(max(close.size, past), BLOCK)
+    steps, room = steps_to(period, FIVE), moments_room(size + past)
+    share = 1.0 / np.sqrt(period)
+    start = 0
+    while start < close.size:
+        source, at, end = close, start - past, close.size
+        if start < past:
+            source, at, end = head, start, min(past, close.size)
+        count = min(size, end - start)
+        _, mean, spread, mean_2, spread_2 = room
+        if window_moments(source, at, count, period, steps, room):
+            mean, spread = mean_2, spread_2
+        base, to = U(at), U(start)
+        for i in range(U(count)):
+            centre = source[i + base] + mean[i]
+            deviation = share * np.sqrt(spread[i])
+            centre += (centre - centre) + (deviation - deviation)  # NaN where it is infinite
+            lower[i + to] = centre - width * deviation
+            middle[i + to] = centre
+            upper[i + to] = centre + width * deviation
+        if sigma.size:
+            newest = U(at + past)
+            for i in range(U(count)):
+                first, centre = source[i + base], middle[i + to]
+                deviation = share * np.sqrt(spread[i]) + (centre - centre)
+                across = 2.0 * (width * deviation)
+                gap = (source[i + newest] - first) - mean[i]
+                sigma[i + to] = deviation
+                percent_b[i + to] = 0.5 + (gap / across if across != 0.0 else 0.0)
+                bandwidth[i + to] = across / centre if centre != 0.0 else np.nan
+        start += count
+    keep_last(head, close, state)

@@ -7,10 +7,14 @@ nothing was traded, or nothing moved, an oscillator answers with the middle of i
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
-from kernels.recurrences import session_average
-from kernels.states import at_least, carried, columns, over_finite, ratio
+from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.gate import Series, series, target
+from kernels.jit import compiled, compiled_borrowing, compiled_ieee
+from kernels.states import at_least, carried, columns, kept, ratio, same_length
+from kernels.window_sums import FIVE, steps_to, window_sums
 from kernels.windows import lagged, total
+
+_GROUP = 4  # bars that the balance adds up at a time
 
 # of the value: twice what adding three prices and dividing can round off. Decimal prices tie:
 # 1.11809 + 1.1173 + 1.11783 and 1.11832 + 1.11715 + 1.11775 differ by an ulp, for one price.
@@ -22,7 +26,7 @@ def mfi_state(period: int = 14) -> Series:
     return np.full(2 * at_least(period, 1, "period") - 1, np.nan)
 
 
-def mfi(
+def mfi(  # noqa: PLR0913 - four series, a period, how it goes on
     high: npt.ArrayLike,
     low: npt.ArrayLike,
     close: npt.ArrayLike,
@@ -30,12 +34,13 @@ def mfi(
     *,
     period: int = 14,
     state: Series | None = None,
+    out: Series | None = None,
 ) -> Series:
     """Return the money flow index: the share of money that flowed on rising typical prices.
 
     Money flow is the typical price (high + low + close) / 3 times volume. Typical prices that
-    differ by rounding alone are equal, and money flows neither way. Causal; summed afresh at every
-    bar. 50 where none flowed (TA-Lib: 0).
+    differ by rounding alone are equal, and money flows neither way. Causal; each sum is made of its
+    own bars. 50 where none flowed (TA-Lib: 0).
 
     Parameters
     ----------
@@ -45,6 +50,8 @@ def mfi(
         Bars, at least 1.
     state : ndarray of float64, optional
         From ``mfi_state(period)`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with a column.
 
     Returns
     -------
@@ -66,26 +73,32 @@ def mfi(
     >>> mfi(x, x, x, [1.0, 1.0, 6.0], period=2)
     array([nan, nan, 25.])
     """
-    state = carried(state, mfi_state(period))
-    highs, lows, closes, volumes = columns(high=high, low=low, close=close, volume=volume)
-    typical = (highs + lows + closes) / 3.0
-    before = lagged(typical, state[:1])
-    flow = _signed(typical * volumes, typical, before, tolerance=_ROUNDING)
-    rising = total(np.maximum(flow, 0.0), period, state[1:period])
-    falling = total(np.maximum(-flow, 0.0), period, state[period:])
-    return 100.0 * ratio(rising, rising + falling, otherwise=0.5)
+    period = at_least(period, 1, "period")
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    volumes = series(volume, "volume")
+    same_length(("high", "low", "close", "volume"), highs, lows, closes, volumes)
+    index = target(out, highs, lows, closes, volumes)
+    _mfi(highs, lows, closes, volumes, period, kept(state, 2 * period - 1), index)
+    return index
 
 
 def obv_state() -> Series:
     """Return the state of ``obv`` before the first bar."""
-    return np.array([np.nan, 0.0])
+    return np.array([np.nan, 0.0, 0.0, 0.0])
 
 
-def obv(close: npt.ArrayLike, volume: npt.ArrayLike, *, state: Series | None = None) -> Series:
+def obv(
+    close: npt.ArrayLike,
+    volume: npt.ArrayLike,
+    *,
+    state: Series | None = None,
+    out: Series | None = None,
+) -> Series:
     """Return the on-balance volume: volume added on a higher close, taken off on a lower one.
 
     The first bar adds its volume, as in TA-Lib. Causal and recursive: its level depends on where
-    the series begins, so a feature takes ``obv_change``.
+    the series begins, so a feature takes ``obv_change``. Bars are added up four at a time, counted
+    from the first: exact for whole volumes, else the last bits are not those of one at a time.
 
     Parameters
     ----------
@@ -93,6 +106,8 @@ def obv(close: npt.ArrayLike, volume: npt.ArrayLike, *, state: Series | None = N
         Price and quantity. A bar with a value that is not finite gives NaN and is passed over.
     state : ndarray of float64, optional
         From ``obv_state()`` or an earlier call, which this one continues: changed in place.
+    out : ndarray of float64, shape (n,), optional
+        Where to write; a new array by default. It may share no memory with a column.
 
     Returns
     -------
@@ -113,16 +128,11 @@ def obv(close: npt.ArrayLike, volume: npt.ArrayLike, *, state: Series | None = N
     >>> obv([1.0, 2.0, 2.0, 1.0], [5.0, 3.0, 9.0, 4.0])
     array([5., 8., 8., 4.])
     """
-    own = carried(state, obv_state())
-
-    def of_finite(closes: Series, volumes: Series) -> tuple[Series]:
-        before = lagged(closes, own[:1])
-        flow = np.where(np.isnan(before), volumes, _signed(volumes, closes, before))
-        out = np.cumsum(np.concatenate((own[1:], flow)))  # in order: equal however it is cut
-        own[1] = out[-1]
-        return (out[1:],)
-
-    return over_finite(of_finite, *columns(close=close, volume=volume))[0]
+    closes, volumes = series(close, "close"), series(volume, "volume")
+    same_length(("close", "volume"), closes, volumes)
+    balance = target(out, closes, volumes)
+    _obv(closes, volumes, kept(state, 4), balance)
+    return balance
 
 
 def obv_change_state(period: int = 20) -> Series:
@@ -139,8 +149,7 @@ def obv_change(
 ) -> Series:
     """Return the change of the on-balance volume over ``period`` bars, as a share of their volume.
 
-    Causal; summed afresh at every bar, so it does not depend on where the series begins. 0 where
-    nothing was traded.
+    Causal; it does not depend on where the series begins. 0 where nothing was traded.
 
     Parameters
     ----------
@@ -232,61 +241,6 @@ def cmf(
     return ratio(money, total(volumes, period, state[period - 1 :]), otherwise=0.0)
 
 
-def vwap_state() -> Series:
-    """Return the state of ``vwap`` before the first bar."""
-    return np.array([np.nan, 0.0, 0.0])
-
-
-def vwap(
-    high: npt.ArrayLike,
-    low: npt.ArrayLike,
-    close: npt.ArrayLike,
-    volume: npt.ArrayLike,
-    *,
-    session: npt.ArrayLike,
-    state: Series | None = None,
-) -> Series:
-    """Return the average typical price since the session's first bar, weighted by volume.
-
-    The typical price is (high + low + close) / 3. Causal and recursive within a session.
-
-    Parameters
-    ----------
-    high, low, close, volume : array_like, float64, shape (n,)
-        Prices and quantity. A bar with a value that is not finite gives NaN and is passed over.
-    session : array_like of integers, shape (n,)
-        Which session each bar belongs to (its open in microseconds, or any number below 2**53);
-        the sums begin anew where it changes.
-    state : ndarray of float64, optional
-        From ``vwap_state()`` or an earlier call, which this one continues: changed in place.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        Price units; no warm-up, NaN while the session has no volume yet.
-
-    Raises
-    ------
-    ValueError
-        If a column or ``state`` has another shape.
-
-    Examples
-    --------
-    >>> x = [1.0, 3.0, 5.0]
-    >>> vwap(x, x, x, [1.0, 1.0, 1.0], session=[0, 0, 1])
-    array([1., 2., 5.])
-    """
-    own = carried(state, vwap_state())
-
-    def of_finite(
-        highs: Series, lows: Series, closes: Series, volumes: Series, ids: Series
-    ) -> tuple[Series]:
-        return (session_average((highs + lows + closes) / 3.0, volumes, ids, own),)
-
-    given = columns(high=high, low=low, close=close, volume=volume, session=session)
-    return over_finite(of_finite, *given)[0]
-
-
 def _signed(amount: Series, value: Series, before: Series, *, tolerance: float = 0.0) -> Series:
     """Return ``amount`` with the sign of the change; NaN where either value is.
 
@@ -296,3 +250,124 @@ def _signed(amount: Series, value: Series, before: Series, *, tolerance: float =
     least = tolerance * np.abs(before)
     sign = (change > least).astype(np.float64) - (change < -least).astype(np.float64)
     return np.where(np.isnan(change), np.nan, sign * amount)
+
+
+@compiled
+def _obv(close: Series, volume: Series, state: Series, out: Series) -> None:
+    size = min(close.size, BLOCK)
+    given, kept_bars = np.empty((2, size)), np.empty(size, np.int64)
+    closes, volumes, flow = given[0], given[1], np.empty(size)
+    own = state if state.size else np.array([np.nan, 0.0, 0.0, 0.0])
+    for start in range(0, close.size, BLOCK):
+        count = min(BLOCK, close.size - start)
+        usable, last = count, close[start + count - 1]
+        if flows(close, volume, start, count, own[0], flow):
+            gather(close, start, count, closes, 0)
+            gather(volume, start, count, volumes, 0)
+            usable = close_up(given, 0, count, kept_bars)
+            flows(closes, volumes, 0, usable, own[0], flow)
+            last = closes[usable - 1] if usable else own[0]
+        own[0] = last
+        if usable == count:
+            run_on(flow, usable, own, out, start)
+        else:
+            run_on(flow, usable, own, volumes, 0)
+            put(volumes, 0, kept_bars, usable, out, start, count)
+
+
+@compiled_borrowing
+def flows(close: Series, volume: Series, at: int, count: int, before: float, flow: Series) -> int:
+    """Write each bar's volume with the sign of its move, the series' first with plus.
+
+    Return how many values are not finite.
+    """
+    first, missing = U(at), 0
+    if count:
+        is_fall = close[at] < before
+        is_rise = close[at] > before or np.isnan(before)
+        flow[0] = volume[at] if is_rise else -volume[at] if is_fall else 0.0
+        missing += not abs(close[at]) + abs(volume[at]) < np.inf
+    for i in range(U(max(count - 1, 0))):
+        j = i + first
+        now, then, amount = close[j + U(1)], close[j], volume[j + U(1)]
+        missing += not abs(now) + abs(amount) < np.inf
+        flow[i + U(1)] = (amount if now > then else 0.0) - (amount if now < then else 0.0)
+    return missing
+
+
+@compiled_borrowing
+def run_on(flow: Series, count: int, state: Series, out: Series, at: int) -> None:
+    """Write the running sum of ``flow`` from ``out[at]``, four bars at a time.
+
+    ``state`` is ``[_, sum before the group of four, sum inside it, bars inside it]``. A bar without
+    flow leaves the sum as it is, to the bit.
+    """
+    carry, inside, done = state[1], state[2], int(state[3])
+    i = 0
+    while i < count and done:
+        inside += flow[i]
+        out[at + i] = carry + inside
+        i, done = i + 1, done + 1
+        if done == _GROUP:
+            carry, inside, done = carry + inside, 0.0, 0
+    k, end, to = U(i), U(i + (count - i) // _GROUP * _GROUP), U(at)
+    while k < end:
+        first = flow[k]
+        second = first + flow[k + U(1)]
+        third = second + flow[k + U(2)]
+        fourth = third + flow[k + U(3)]
+        out[k + to] = carry + first
+        out[k + (to + U(1))] = carry + second
+        out[k + (to + U(2))] = carry + third
+        carry += fourth
+        out[k + (to + U(3))] = carry
+        k += U(_GROUP)
+    for j in range(i + (count - i) // _GROUP * _GROUP, count):
+        inside = inside + flow[j] if done else flow[j]
+        out[at + j] = carry + inside
+        done += 1
+    state[1], state[2], state[3] = carry, inside, done
+
+
+@compiled_ieee
+def _mfi(  # noqa: PLR0913, PLR0917 - four series, a period, how it goes on
+    high: Series,
+    low: Series,
+    close: Series,
+    volume: Series,
+    period: int,
+    state: Series,
+    out: Series,
+) -> None:
+    past = period - 1
+    size = min(close.size, BLOCK)
+    prices, rises, falls = np.empty(size + 1), np.empty(size + past), np.empty(size + past)
+    risen, fallen, work = np.empty(size), np.empty(size), np.empty(2 * (size + period))
+    own = state if state.size else np.full(2 * period - 1, np.nan)
+    steps = steps_to(period, FIVE)
+    prices[0] = own[0]
+    for i in range(past):
+        rises[i], falls[i] = own[1 + i], own[period + i]
+    for start in range(0, close.size, BLOCK):
+        count = min(BLOCK, close.size - start)
+        first = U(start)
+        for i in range(U(count)):
+            prices[i + U(1)] = (high[i + first] + low[i + first]) + close[i + first]
+        for i in range(U(count)):
+            before, price = prices[i], prices[i + U(1)]
+            change, least = price - before, _ROUNDING * abs(before)
+            flow = price * volume[i + first]
+            known = (change - change) + (flow - flow)  # 0, or NaN
+            rises[i + U(past)] = known + (flow if change > least else 0.0)
+            falls[i + U(past)] = known + (flow if change < -least else 0.0)
+        window_sums(rises, 0, count, period, steps, 1.0, work, risen, 0)
+        window_sums(falls, 0, count, period, steps, 1.0, work, fallen, 0)
+        for i in range(U(count)):
+            moved = risen[i] + fallen[i]
+            out[i + first] = 50.0 if moved == 0.0 else 100.0 * (risen[i] / moved)
+        prices[0] = prices[count]
+        for i in range(past):
+            rises[i], falls[i] = rises[count + i], falls[count + i]
+    own[0] = prices[0]
+    for i in range(past):
+        own[1 + i], own[period + i] = rises[i], falls[i]

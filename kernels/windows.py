@@ -1,18 +1,22 @@
-"""Arithmetic over the last ``period`` bars, recomputed at every bar, so that nothing drifts.
+"""What is asked of the last ``period`` bars: over whole series, and going on from a state.
 
 A window's state is the inputs that the next bar still sees: ``period - 1`` of them, NaN before the
-first bar. A chunk is put behind them (``continued``), and every output reads its own slice: the
-same operations in the same order however the input is cut, so the results are equal bit by bit.
-NaN needs no case of its own: it is NaN while it is inside, which is the warm-up too.
+first bar. Every output is made of its own window's bars, always in the same order, so the bits are
+the same however the input is cut, and what has left a window is not there any more. NaN needs no
+case of its own: it is NaN while it is inside, which is the warm-up too.
 
-The compiled loops run over the window outside and over the bars inside: each pass is elementwise,
-hence vectorised, and still adds up each window from its oldest bar to its newest.
+Add here what a kernel composes with NumPy; how a block of windows is computed is in
+``window_sums``, ``window_moments`` and ``window_extremes``.
 """
 
 import numpy as np
 
+from kernels.blocks import BLOCK, U
 from kernels.gate import Series, series
 from kernels.jit import compiled
+from kernels.window_extremes import window_highest
+from kernels.window_moments import moments_room, window_moments
+from kernels.window_sums import FIVE, steps_to, window_total
 
 
 def window_state(period: int) -> Series:
@@ -40,22 +44,26 @@ def weighted_sum(padded: Series, weights: Series) -> Series:
 
 def total(x: Series, period: int, state: Series) -> Series:
     """Return the sum of the last ``period`` values."""
-    return weighted_sum(continued(x, state), np.ones(period))
+    out = np.empty(x.size)
+    window_total(series(x, "x"), period, 1.0, state, out)
+    return out
 
 
-def deviations(padded: Series, period: int) -> tuple[Series, Series, Series]:
-    """Return newest less mean, population standard deviation and mean absolute deviation.
+def mean_deviation(padded: Series, period: int) -> tuple[Series, Series]:
+    """Return each window's newest value less its mean, and its mean absolute deviation.
 
-    Everything is measured from the window's newest value: a constant window gives exactly 0, and
-    no digits are lost where the mean is large beside the deviation.
+    Both are measured inside the window: a constant one gives exactly 0, and no digits are lost
+    where the mean is large beside the deviation.
     """
-    gap, deviation, absolute = _deviations(series(padded, "padded"), period)
-    return gap, deviation, absolute
+    gap, absolute = _mean_deviation(series(padded, "padded"), period)
+    return gap, absolute
 
 
 def highest(padded: Series, period: int) -> tuple[Series, Series]:
     """Return each window's highest value and how many bars ago it last stood; NaN beside a NaN."""
-    value, since = _highest(series(padded, "padded"), period)
+    n = padded.size - period + 1
+    value, since = np.empty(n), np.empty(n)
+    window_highest(series(padded, "padded"), period, value, since)
     return value, since
 
 
@@ -79,57 +87,34 @@ def logarithm(x: Series) -> Series:
 def _weighted_sum(padded: Series, weights: Series) -> Series:
     n = padded.size - weights.size + 1
     out = np.zeros(n)
-    for j in range(weights.size):
-        weight = weights[j]
-        past = padded[j : j + n]
-        for i in range(n):
-            out[i] += weight * past[i]
+    for start in range(0, n, BLOCK):
+        count, to = U(min(BLOCK, n - start)), U(start)
+        for j in range(weights.size):
+            weight, base = weights[j], U(start + j)
+            for i in range(count):
+                out[i + to] += weight * padded[i + base]
     return out
 
 
 @compiled
-def _deviations(padded: Series, period: int) -> tuple[Series, Series, Series]:
+def _mean_deviation(padded: Series, period: int) -> tuple[Series, Series]:
     n = padded.size - period + 1
-    gap = np.zeros(n)
-    squares = np.zeros(n)
-    absolute = np.zeros(n)
-    newest = padded[period - 1 :]
-    for j in range(period):
-        past = padded[j : j + n]
-        for i in range(n):
-            gap[i] += newest[i] - past[i]
-    for i in range(n):
-        gap[i] /= period
-    for j in range(period):
-        past = padded[j : j + n]
-        for i in range(n):
-            d = (past[i] - newest[i]) + gap[i]
-            squares[i] += d * d
-            absolute[i] += abs(d)
-    for i in range(n):
-        squares[i] = np.sqrt(squares[i] / period)
-        absolute[i] /= period
-    return gap, squares, absolute
-
-
-@compiled
-def _highest(padded: Series, period: int) -> tuple[Series, Series]:
-    n = padded.size - period + 1
-    value = np.empty(n)
-    since = np.empty(n)
-    for i in range(n):
-        best = padded[i]
-        at = 0
-        is_missing = np.isnan(best)
-        for j in range(1, period):
-            x = padded[i + j]
-            is_missing |= np.isnan(x)
-            if x >= best:
-                best = x
-                at = j
-        value[i] = np.nan if is_missing else best
-        since[i] = np.nan if is_missing else period - 1.0 - at
-    return value, since
+    gap, absolute = np.empty(n), np.zeros(n)
+    steps = steps_to(period, FIVE)
+    room = moments_room(min(n, BLOCK) + period)
+    for start in range(0, n, BLOCK):
+        count = min(BLOCK, n - start)
+        mean = room[3] if window_moments(padded, start, count, period, steps, room) else room[1]
+        first, newest = U(start), U(start + period - 1)
+        for i in range(U(count)):
+            gap[i + first] = (padded[i + newest] - padded[i + first]) - mean[i]
+        for j in range(period):
+            base = U(start + j)
+            for i in range(U(count)):
+                absolute[i + first] += abs((padded[i + base] - padded[i + first]) - mean[i])
+        for i in range(U(count)):
+            absolute[i + first] /= period
+    return gap, absolute
 
 
 @compiled

@@ -75,3 +75,15 @@ class ServingSettings(BaseSettings):
     alias_poll_s: Annotated[float, Field(gt=0, le=5)] = 2.0
     max_rows: Annotated[int, Field(ge=1)] = 1000  # rows a page
     max_body_bytes: Annotated[int, Field(ge=1)] = 1_000_000
+    trusted_proxies: str = ""  # whose X-Forwarded-For is believed: addresses, networks, or *
+    log_requests: bool = True  # one JSON line a computation
+    compute_max_points: Annotated[int, Field(ge=1)] = 1_000_000  # a column
+    compute_max_symbols: Annotated[int, Field(ge=1)] = 1000  # a batch
+    compute_max_values: Annotated[int, Field(ge=1)] = 30_000_000  # an answer
+    compute_max_body_bytes: Annotated[int, Field(ge=1)] = 64_000_000  # as sent, and as it unpacks
+    compute_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    compute_threads: Annotated[int, Field(ge=1)] = 4
+    compute_rate_limit: str = "100/minute"  # per address; empty: none
+    compute_cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # 0: none
+    compute_cache_ttl_s: Annotated[float, Field(gt=0)] = 3600.0
+    compute_warm: bool = True  # compile every kernel at the start, in the background

@@ -12,16 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.averages import ema, ema_state, hma, hma_state, sma, sma_state, wma, wma_state
+from kernels.averages import (
+    ema,
+    ema_state,
+    hma,
+    hma_state,
+    sma,
+    sma_state,
+    vwap,
+    vwap_state,
+    wma,
+    wma_state,
+)
 from kernels.barriers import barriers
 from kernels.gate import Instants, Series
-from kernels.momentum import (
+from kernels.momentum import macd, macd_state, rsi, rsi_state
+from kernels.oscillators import (
     cci,
     cci_state,
-    macd,
-    macd_state,
-    rsi,
-    rsi_state,
     stochastic,
     stochastic_state,
     williams_r,
@@ -38,8 +46,6 @@ from kernels.volume import (
     mfi_state,
     obv_change,
     obv_change_state,
-    vwap,
-    vwap_state,
 )
 from kernels.wavelets import haar_window, haar_window_state
 from kernels.windows import logarithm

@@ -8,17 +8,19 @@ from typing import Any
 
 import anyio
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from learning.bundle import Bundle
 from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
 from market.settings import ServingSettings
-from serving import errors
+from serving import docs_pages, errors
+from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
-from serving.routers import health, labels, metrics, models, predict
+from serving.routers import compute, health, labels, metrics, models, predict
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
@@ -36,9 +38,12 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect to another host's idea of us helps nobody
+        docs_url=None,  # the framework's own pages need another host: ours follow
+        redoc_url=None,
     )
-    for router in (predict.router, labels.router, models.router, health.router, metrics.router):
-        app.include_router(router)
+    docs_pages.install(app)
+    for part in (predict, labels, compute, models, health, metrics):
+        app.include_router(part.router)
     return app
 
 
@@ -59,21 +64,33 @@ def create_app(
         book=book,
         models=store,
         metrics=measures,
+        compute=ComputeService(settings, measures.compute),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
     app = bare_app(_lifespan(services))
     errors.install(app)
-    app.add_middleware(RequestMiddleware, metrics=measures, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=measures,
+        max_body_bytes=settings.max_body_bytes,
+        larger={"/compute/": settings.compute_max_body_bytes},
+    )
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
 
 
 def _lifespan(services: Services) -> LifespanOf:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        """Load the models by alias, follow the alias while the app runs, yield the typed state."""
+        """Load the models by alias, follow the alias, warm the kernels, yield the typed state."""
         await anyio.to_thread.run_sync(services.models.refresh)
-        with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
-            yield {"services": services}
+        services.compute.start()
+        try:
+            with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
+                yield {"services": services}
+        finally:
+            services.compute.close()
 
     return lifespan

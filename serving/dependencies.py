@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from market.instruments import InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
+from serving.compute.service import ComputeService
 from serving.metrics import Metrics
 from serving.models import ModelStore
 
@@ -22,6 +23,7 @@ class Services:
     book: InstrumentBook | None
     models: ModelStore
     metrics: Metrics
+    compute: ComputeService
     version: str
     started_at: dt.datetime
 

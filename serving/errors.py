@@ -1,6 +1,15 @@
 """Every refusal in one shape, and the one table from errors to HTTP statuses.
 
     WavehouseError (market.errors)
+    ├── InputError
+    │   ├── MalformedRequestError     the request does not parse, field by field (422)
+    │   │   └── InvalidJsonError      the body is not JSON
+    │   ├── BodyTooLargeError         more than is taken, as sent or unpacked (413)
+    │   └── UnsupportedContentError   a media type or an encoding that is not read (415)
+    ├── RefusedForNowError
+    │   ├── TooManyRequestsError      over the rate that one address may ask at (429)
+    │   └── OverloadedError           every worker is busy, and as many wait as may (503)
+    ├── TimeLimitError                took longer than a request may (504)
     └── LearningError
         ├── FeatureMismatchError
         │   └── FeatureVectorError    which given features are missing or unknown, one by one (422)
@@ -26,7 +35,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from market import errors as market_errors
-from market.errors import FeatureMismatchError, LearningError, WavehouseError
+from market.errors import FeatureMismatchError, InputError, LearningError, WavehouseError
 
 log = logging.getLogger("wavehouse.serving")
 
@@ -42,6 +51,7 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.NotEnoughDataError: 400,
     market_errors.FeatureMismatchError: 422,
     market_errors.ModelNotFoundError: 404,
+    market_errors.ModelArtefactError: 503,
 }
 
 HTTP_CODES: Final = {
@@ -78,11 +88,76 @@ class ModelNotReadyError(LearningError):
     code = "MODEL_NOT_READY"
 
 
+class MalformedRequestError(InputError):
+    """The request does not parse, field by field."""
+
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, message: str, details: Sequence[Detail] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
+
+
+class InvalidJsonError(MalformedRequestError):
+    """The body is not JSON."""
+
+    code = "INVALID_JSON"
+
+
+class BodyTooLargeError(InputError):
+    """More than is taken, as it was sent or as it unpacks."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class UnsupportedContentError(InputError):
+    """A media type or a content encoding that is not read."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class RefusedForNowError(WavehouseError):
+    """Refused for now: the same request may be taken after ``headers["Retry-After"]`` seconds."""
+
+    def __init__(self, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = dict(headers)
+
+
+class TooManyRequestsError(RefusedForNowError):
+    """Over the rate that one address may ask at."""
+
+    code = "TOO_MANY_REQUESTS"
+
+
+class OverloadedError(RefusedForNowError):
+    """Every worker is busy, and as many requests wait as may."""
+
+    code = "OVERLOADED"
+
+
+class TimeLimitError(WavehouseError):
+    """Took longer than a request may."""
+
+    code = "TIMEOUT"
+
+
+_OWN_STATUSES: Final[Mapping[type[WavehouseError], int]] = {
+    ModelNotReadyError: 503,
+    MalformedRequestError: 422,
+    BodyTooLargeError: 413,
+    UnsupportedContentError: 415,
+    TooManyRequestsError: 429,
+    OverloadedError: 503,
+    TimeLimitError: 504,
+}
+_ALL_STATUSES: Final = {**STATUSES, **_OWN_STATUSES}
+_SAYS_WHY: Final = (OverloadedError, TimeLimitError)  # 5xx whose message names nothing of ours
+
+
 def status_of(error: WavehouseError) -> int:
     """Return the status of the closest class of ``error`` that a table names."""
-    if isinstance(error, ModelNotReadyError):
-        return 503
-    return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
+    return next(_ALL_STATUSES[cls] for cls in type(error).__mro__ if cls in _ALL_STATUSES)
 
 
 def trace_id_of(request: Request) -> str:
@@ -101,15 +176,7 @@ def error_response(
 ) -> Response:
     """Return a refusal in the one shape."""
     content = {
-        "error": {
-            "code": code,
-            "message": _text(message),
-            "details": [
-                {"field": _text(d.field), "message": _text(d.message), "code": d.code}
-                for d in details
-            ],
-            "trace_id": trace_id,
-        },
+        "error": {**_content(code, message, details), "trace_id": trace_id},
         "timestamp": dt.datetime.now(dt.UTC),
     }
     body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
@@ -119,6 +186,13 @@ def error_response(
         headers=None if headers is None else dict(headers),
         media_type="application/json",
     )
+
+
+def described(error: WavehouseError) -> dict[str, Any]:
+    """Return a refusal as a part of an answer: code, message and details."""
+    message = str(error)
+    details = getattr(error, "details", ()) or _details_of(message, error.code)
+    return _content(error.code, message, details[:MAX_DETAILS])
 
 
 def install(app: FastAPI) -> None:
@@ -133,14 +207,19 @@ async def _on_wavehouse_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     message = str(error)
     details: Sequence[Detail] = getattr(error, "details", ())
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, _SAYS_WHY):
         log.error("%s %s [trace_id=%s]", error.code, error, trace_id_of(request), exc_info=error)
         message = f"{HTTPStatus(status).phrase}: the cause is in the log under this trace_id"
         details = ()
     elif not details:
-        details = _detail_of(message, error.code)
+        details = _details_of(message, error.code)
     return error_response(
-        status, code=error.code, message=message, trace_id=trace_id_of(request), details=details
+        status,
+        code=error.code,
+        message=message,
+        trace_id=trace_id_of(request),
+        details=details[:MAX_DETAILS],
+        headers=getattr(error, "headers", None),
     )
 
 
@@ -177,6 +256,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     )
 
 
+def _content(code: str, message: str, details: Iterable[Detail]) -> dict[str, Any]:
+    return {
+        "code": code,
+        "message": _text(message),
+        "details": [
+            {"field": _text(d.field), "message": _text(d.message), "code": d.code} for d in details
+        ],
+    }
+
+
 def _count(errors: int) -> str:
     return f"request: expected no invalid field, was {errors}"
 
@@ -199,7 +288,7 @@ def _field(loc: tuple[int | str, ...]) -> str:
     return ".".join(inside) or str(loc[0])
 
 
-def _detail_of(message: str, code: str) -> tuple[Detail, ...]:
+def _details_of(message: str, code: str) -> tuple[Detail, ...]:
     """Return the field that a message of the form ``name: expected …, was …`` names."""
     name, colon, rest = message.partition(": ")
     return (Detail(field=name, message=rest, code=code),) if colon else ()

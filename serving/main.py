@@ -1,5 +1,6 @@
 """The entry point: settings in, real parts built, uvicorn started."""
 
+import logging
 from pathlib import Path
 
 import uvicorn
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 from market.instruments import load_instruments
 from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
 from serving.app import create_app
+from serving.routers import compute
 
 
 def build(
@@ -32,6 +34,19 @@ def build(
     )
 
 
+def request_log(settings: ServingSettings) -> None:
+    """Write one JSON line a computation to standard error, if a setting says so."""
+    if not settings.log_requests:
+        return
+    lines = logging.getLogger(compute.REQUEST_LOG)
+    if not lines.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        lines.addHandler(handler)
+    lines.setLevel(logging.INFO)
+    lines.propagate = False
+
+
 def tracking_uri(home: Path) -> str:
     """Return where the registry lies unless a setting says otherwise."""
     return f"sqlite:///{home.resolve() / 'mlruns' / 'mlflow.db'}"
@@ -39,8 +54,10 @@ def tracking_uri(home: Path) -> str:
 
 def app() -> FastAPI:
     """Build the app from the environment: ``uvicorn --factory serving.main:app``."""
+    settings = ServingSettings()
+    request_log(settings)
     return build(
-        ServingSettings(),
+        settings,
         home=HomeSettings(),
         storage=StorageSettings(),
         learning=LearningSettings(),
@@ -62,10 +79,12 @@ def run(
         storage=storage or StorageSettings(),
         learning=learning or LearningSettings(),
     )
+    request_log(settings)
     uvicorn.run(
         built,
         host=settings.host,
         port=settings.port,
         access_log=False,  # counted and timed by our own middleware
         server_header=False,
+        proxy_headers=False,  # a setting of ours says who is believed
     )

@@ -12,6 +12,88 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 _DURATION_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
+_COMPUTATIONS = ("/compute/", "/backtest/", "/ml/")  # paths
+_COMPUTE_BUCKETS = (1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0, 10.0, 30.0)
+_POINTS_BUCKETS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+
+
+class ComputeMetrics:
+    """What is counted of computations, by the names that dashboards know."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "mojo_compute_requests_total",
+            "Answered requests for computations.",
+            ("endpoint", "status"),
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "mojo_compute_request_duration_seconds",
+            "Time from the first byte of such a request to the end of its answer.",
+            ("endpoint",),
+            buckets=_DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "mojo_computation_seconds",
+            "Time in the kernel, an indicator of a request.",
+            ("indicator",),
+            buckets=_COMPUTE_BUCKETS,
+            registry=registry,
+        )
+        self.data_points = Histogram(
+            "mojo_compute_data_points",
+            "Bars of a request.",
+            buckets=_POINTS_BUCKETS,
+            registry=registry,
+        )
+        self.errors = Counter(
+            "mojo_compute_errors_total",
+            "Refused or failed requests for computations.",
+            ("endpoint", "code"),
+            registry=registry,
+        )
+        self.active = Gauge(
+            "mojo_compute_active_connections",
+            "Requests for computations that are being answered.",
+            registry=registry,
+        )
+        self.mojo_available = Gauge(
+            "mojo_available", "Whether the Mojo library is there.", registry=registry
+        )
+        self.fallbacks = Counter(
+            "mojo_fallback_total",
+            "Computations that numba served because Mojo is not there.",
+            registry=registry,
+        )
+        self._hits = Counter(
+            "mojo_cache_hits_total", "Answers given again.", ("indicator",), registry=registry
+        )
+        self._misses = Counter(
+            "mojo_cache_misses_total",
+            "Answers looked for and not there.",
+            ("indicator",),
+            registry=registry,
+        )
+
+    def observe(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.requests.labels(endpoint, str(status)).inc()
+        self.duration.labels(endpoint).observe(seconds)
+
+    def count_computed(
+        self, indicator: str, milliseconds: float, symbols: int, *, is_fallback: bool
+    ) -> None:
+        """Count one indicator of some symbols, which took so long together."""
+        self.seconds.labels(indicator).observe(milliseconds / 1e3)
+        if is_fallback:
+            self.fallbacks.inc(symbols)
+
+    def count_cache(self, indicator: str, *, is_hit: bool) -> None:
+        """Count a look into the cache."""
+        (self._hits if is_hit else self._misses).labels(indicator).inc()
+
+
 class Metrics:
     """The app's counters, gauges and histograms."""
 
@@ -48,12 +130,15 @@ class Metrics:
             ("model",),
             registry=self.registry,
         )
+        self.compute = ComputeMetrics(self.registry)
         ProcessCollector(registry=self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         self.requests.labels(method, route, str(status)).inc()
         self.duration.labels(method, route).observe(seconds)
+        if route.startswith(_COMPUTATIONS):
+            self.compute.observe(route, status, seconds)
 
     def snapshot(self) -> list[Mapping[str, Any]]:
         """Return every metric with its samples; what is not finite is ``None``."""

@@ -4,7 +4,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -32,10 +33,19 @@ def request_id(sent: str | None) -> str:
 class RequestMiddleware:
     """Wraps the app: ids, limits, timing and counts in; nothing but the one error shape out."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        max_body_bytes: int,
+        larger: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """``larger`` is the limit on bodies below the paths that begin so."""
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._larger = dict(larger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -46,10 +56,11 @@ class RequestMiddleware:
         exchange = _Exchange(send, request_id(headers.get("x-request-id")))
         scope.setdefault("state", {})["trace_id"] = exchange.trace_id
         try:
-            if _declared_length(headers) > self._max_body_bytes:
-                await exchange.refuse(scope, receive, 413, self._too_large)
+            most = self._most(scope["path"])
+            if _declared_length(headers) > most:
+                await exchange.refuse(scope, receive, 413, _too_large(most))
             else:
-                await self._app(scope, self._limited(receive), exchange.send)
+                await self._app(scope, _limited(receive, most), exchange.send)
         except Exception:  # the outermost handler: whatever it was, the caller gets the one shape
             log.exception("unhandled error [trace_id=%s]", exchange.trace_id)
             if exchange.status is not None:
@@ -61,24 +72,31 @@ class RequestMiddleware:
                 method, _route_of(scope), exchange.status or _ABORTED, exchange.seconds
             )
 
-    @property
-    def _too_large(self) -> str:
-        return f"body: expected at most {self._max_body_bytes} bytes, was more"
+    def _most(self, path: str) -> int:
+        for prefix, most in self._larger.items():
+            if path.startswith(prefix):
+                return most
+        return self._max_body_bytes
 
-    def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        """Count what is received, for bodies that declare no length or a wrong one."""
-        total = 0
 
-        async def limited() -> Message:
-            nonlocal total
-            message = await receive()
-            if message["type"] == "http.request":
-                total += len(message.get("body", b""))
-                if total > self._max_body_bytes:
-                    raise HTTPException(413, self._too_large)
-            return message
+def _limited(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:
+    """Count what is received, for bodies that declare no length or a wrong one."""
+    total = 0
 
-        return limited
+    async def limited() -> Message:
+        nonlocal total
+        message = await receive()
+        if message["type"] == "http.request":
+            total += len(message.get("body", b""))
+            if total > most:
+                raise HTTPException(413, _too_large(most))
+        return message
+
+    return limited
+
+
+def _too_large(most: int) -> str:
+    return f"body: expected at most {most} bytes, was more"
 
 
 class _Exchange:

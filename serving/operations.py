@@ -68,6 +68,7 @@ class Health(Answer):
     version: str
     timestamp: dt.datetime
     uptime_s: float
+    mojo_available: bool
     checks: dict[str, Check]
     models: list[LoadedModel]
     newest: list[Newest]

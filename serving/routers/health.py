@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from market.errors import CorruptPartitionError, WavehouseError
 from market.ports import PartitionKey
+from serving.compute.contracts import CONTRACTS
 from serving.dependencies import Services, ServicesDep
 from serving.features import TABLE
 from serving.instants import from_us
@@ -29,7 +30,12 @@ _OK: Final = Check(status="ok", message=None)
 def read_health(services: ServicesDep, response: Response) -> Health:
     """Tell whether the app can serve; 503 when it can not."""
     lake, newest = _lake(services)
-    checks = {"lake": lake, "registry": _registry(services), "models": _models(services)}
+    checks = {
+        "lake": lake,
+        "registry": _registry(services),
+        "models": _models(services),
+        "kernels": _kernels(services),
+    }
     status = _overall(checks, is_serving=bool(services.models.current.served))
     if status == "unhealthy":
         response.status_code = 503
@@ -39,6 +45,7 @@ def read_health(services: ServicesDep, response: Response) -> Health:
         version=services.version,
         timestamp=now,
         uptime_s=(now - services.started_at).total_seconds(),
+        mojo_available=services.compute.mojo_available,
         checks=checks,
         models=[
             LoadedModel(
@@ -72,7 +79,7 @@ def _lake(services: Services) -> tuple[Check, list[Newest]]:
             services.lake.months(TABLE, "D", "health")
     except CorruptPartitionError as e:  # one series is damaged, the others can be served
         return Check(status="degraded", message=str(e)), []
-    except (WavehouseError, OSError) as e:
+    except WavehouseError as e:
         return Check(status="down", message=f"lake: expected an answer, was {_name(e)}"), []
     if services.book is not None and not newest:
         message = "lake: expected a materialised series of features, was none"
@@ -115,6 +122,16 @@ def _models(services: Services) -> Check:
             status="degraded", message=f"models: expected one with the alias {alias}, was none"
         )
     return _OK
+
+
+def _kernels(services: Services) -> Check:
+    warmth = services.compute.warmth
+    if not warmth.is_running:
+        return _OK
+    return Check(
+        status="degraded",
+        message=f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}",
+    )
 
 
 def _name(error: Exception) -> str:

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
+from serving import accepts
 from serving.dependencies import ServicesDep
 from serving.operations import MetricsReport
 from serving.responses import ERRORS
@@ -51,24 +52,8 @@ def read_prometheus(services: ServicesDep) -> Response:
 
 def _wants_json(accept: str) -> bool:
     """Tell whether JSON is named with at least the weight of any text."""
-    weights = dict(_weights(accept))
+    weights = accepts.weights(accept)
     texts = [weight for kind, weight in weights.items() if kind != "application/json"]
     return weights.get("application/json", 0.0) > 0.0 and weights["application/json"] >= max(
         texts, default=0.0
     )
-
-
-def _weights(accept: str) -> list[tuple[str, float]]:
-    found = []
-    for part in accept.split(","):
-        kind, *parameters = (token.strip() for token in part.split(";"))
-        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-        found.append((kind.lower(), _number(quality)))
-    return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -15,9 +15,11 @@ from schemathesis.checks import (
 )
 
 from serving.app import create_app
+from serving.compute.contracts import CONTRACTS
 from tests.serving.fakes import World, book
 
 EXAMPLES = 60
+FEW_EXAMPLES = 20  # of each indicator: they are alike
 OPERATIONS = [
     ("POST", "/predict"),
     ("GET", "/v1/labels"),
@@ -25,6 +27,8 @@ OPERATIONS = [
     ("GET", "/health"),
     ("GET", "/metrics"),
     ("GET", "/prometheus"),
+    ("POST", "/compute/batch"),
+    *(("POST", f"/compute/{name}") for name in CONTRACTS),
 ]
 SERIES = {
     "instrument_id": "EURUSD",
@@ -32,6 +36,12 @@ SERIES = {
     "start_date": "2017-11-01",
     "end_date": "2018-01-31",
 }
+
+
+def examples_of(path: str) -> int:
+    return FEW_EXAMPLES if path.startswith("/compute/") else EXAMPLES
+
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -54,7 +64,9 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_no_question_breaks_the_description(description: Any, method: str, path: str) -> None:
     operation = description[path][method]
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples_of(path), deadline=None, suppress_health_check=list(HealthCheck)
+    )
     @given(
         case=st.one_of(
             [operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode]
@@ -67,6 +79,26 @@ def test_no_question_breaks_the_description(description: Any, method: str, path:
         case.call_and_validate(checks=CHECKS)
 
     ask()
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_what_the_description_allows_is_read_and_nothing_else(description: Any, name: str) -> None:
+    operation = description[f"/compute/{name}"]["POST"]
+
+    def statuses(mode: schemathesis.GenerationMode) -> set[int]:
+        found = set()
+
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: schemathesis.Case[Any]) -> None:
+            found.add(case.call().status_code)
+
+        ask()
+        return found
+
+    # 400: what only the data can tell, such as a period beyond its length
+    assert statuses(schemathesis.GenerationMode.POSITIVE) <= {200, 400}
+    assert not statuses(schemathesis.GenerationMode.NEGATIVE) & {200}
 
 
 def test_every_operation_is_asked(description: Any) -> None:

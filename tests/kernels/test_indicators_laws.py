@@ -5,20 +5,22 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels import recurrences, windows
-from kernels.registry import STATEFUL_KERNELS, StatefulKernel
+from kernels import blocks, window_sums
+from kernels.indicator import Parameter, StatefulKernel
+from kernels.registry import BY_NAME, STATEFUL_KERNELS
 
 Bars = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
 
-WITH_A_SUITE_OF_THEIR_OWN = {"levels"}  # a state of another form
+WITH_A_SUITE_OF_THEIR_OWN = {"levels", "panel"}  # a state of another form
 PRICES = ("high", "low", "close")
 
 
@@ -74,34 +76,96 @@ def by_registry(test: Callable[..., None]) -> Callable[..., None]:
     return marked
 
 
-def in_chunks(kernel: StatefulKernel, given: Bars, cuts: list[int]) -> tuple[tuple[Any, ...], Any]:
-    state = kernel.state()
+def in_chunks(
+    kernel: StatefulKernel, given: Bars, cuts: list[int], parameters: Mapping[str, float]
+) -> tuple[tuple[Any, ...], Any]:
+    state = kernel.init(**parameters)
     edges = [0, *sorted(cuts), given["close"].size]
-    pieces = [kernel.run(part(given, a, b), state) for a, b in pairwise(edges)]
+    pieces = [kernel.run(part(given, a, b), state, **parameters) for a, b in pairwise(edges)]
     joined = [np.concatenate(line, axis=-1) for line in zip(*pieces, strict=True)]
     return tuple(joined), state
 
 
+def some_parameters(data: st.DataObject, kernel: StatefulKernel, most: float) -> dict[str, float]:
+    """Return parameters within the service's limits, up to ``most``, that go together."""
+    out: dict[str, float] = {}
+    for p in kernel.parameters:
+        top = min(p.most, max(most, p.least))
+        drawn = st.integers(int(p.least), int(top)) if p.is_integer else st.floats(p.least, top)
+        out[p.name] = data.draw(drawn, label=p.name)
+    try:
+        resolved = kernel.resolved(out)
+        kernel.run(made_bars(0, 0, 1.0), **resolved)
+    except ValueError:  # slow below fast, and the like
+        reject()
+    return resolved
+
+
 @by_registry
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(given_bars=bars_with_gaps(), data=st.data())
 def test_equal_bit_by_bit_however_the_input_is_cut(
     kernel: StatefulKernel, given_bars: Bars, data: st.DataObject
 ) -> None:
     n = given_bars["close"].size
     cuts = data.draw(st.lists(st.integers(0, n), max_size=8))
-    whole = kernel.state()
-    expected = kernel.run(given_bars, whole)
-    got, state = in_chunks(kernel, given_bars, cuts)
+    parameters = some_parameters(data, kernel, most=40)
+    whole = kernel.init(**parameters)
+    expected = kernel.run(given_bars, whole, **parameters)
+    got, state = in_chunks(kernel, given_bars, cuts, parameters)
     assert_same_bits(got, expected)
     assert bits(state) == bits(whole)
 
 
 @by_registry
+@pytest.mark.parametrize("gaps", [0.0, 0.001])
+def test_equal_bit_by_bit_across_the_edges_of_blocks(kernel: StatefulKernel, gaps: float) -> None:
+    wide = window_sums.WIDE_BLOCK
+    given_bars = made_bars(wide + 900, 11, 1e-6)
+    rng = np.random.default_rng(12)
+    for name in (*PRICES, "volume"):
+        given_bars[name][rng.random(wide + 900) < gaps] = np.nan
+    block = blocks.BLOCK
+    cuts = [1, block - 1, block, block + 1, 2 * block + 7, 2 * block + 8, wide, wide + 1]
+    parameters = kernel.resolved({"period": 200} if _has_long_period(kernel) else {})
+    expected = kernel.run(given_bars, **parameters)
+    got, _ = in_chunks(kernel, given_bars, cuts, parameters)
+    assert_same_bits(got, expected)
+    tail = kernel.run(part(given_bars, 0, wide + 3), **parameters)
+    assert_same_bits(tail, tuple(x[..., : wide + 3] for x in expected))
+
+
+def _has_long_period(kernel: StatefulKernel) -> bool:
+    return any(p.name == "period" and p.most >= 200 for p in kernel.parameters)
+
+
+@by_registry
 def test_a_step_is_a_batch_of_one_bar(kernel: StatefulKernel) -> None:
     given_bars = made_bars(120, 1, 1e-6)
-    got, _ = in_chunks(kernel, given_bars, list(range(1, 120)))
-    assert_same_bits(got, kernel.run(given_bars))
+    state = kernel.init()
+    rows = [kernel.step(state, {k: v[i] for k, v in given_bars.items()}) for i in range(120)]
+    batch = [line for x in kernel.run(given_bars) for line in np.atleast_2d(x)]
+    assert_same_bits(tuple(np.array(rows).T), tuple(batch))
+
+
+@by_registry
+def test_a_step_takes_as_long_after_a_million_bars_as_after_a_thousand(
+    kernel: StatefulKernel,
+) -> None:
+    given_bars = made_bars(1_000_000, 2, 1e-6)
+    early, late = kernel.init(), kernel.init()
+    kernel.run(part(given_bars, 0, 1_000), early)
+    kernel.run(given_bars, late)
+    assert early.shape == late.shape
+    bar = {k: v[-1] for k, v in given_bars.items()}
+    spent: dict[int, list[float]] = {id(early): [], id(late): []}
+    for _ in range(40):
+        for state in (early, late):
+            began = perf_counter()
+            for _ in range(10):
+                kernel.step(state, bar)
+            spent[id(state)].append(perf_counter() - began)
+    assert min(spent[id(late)]) < 1.5 * min(spent[id(early)])
 
 
 @by_registry
@@ -124,8 +188,19 @@ def test_the_future_changes_nothing(
 def test_warm_up_is_as_long_as_the_registry_says(kernel: StatefulKernel) -> None:
     out = kernel.run(made_bars(200, 2, 1e-6))
     last = np.max([np.isnan(np.atleast_2d(x)).sum(axis=1).max() for x in out])
-    assert last == kernel.warmup
-    assert all(np.isfinite(x[..., kernel.warmup :]).all() for x in out)
+    assert last == kernel.warmup()
+    assert all(np.isfinite(x[..., kernel.warmup() :]).all() for x in out)
+
+
+@by_registry
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_warm_up_follows_from_the_parameters(kernel: StatefulKernel, data: st.DataObject) -> None:
+    parameters = some_parameters(data, kernel, most=60)
+    first = kernel.warmup(**parameters)
+    out = kernel.run(made_bars(first + 2, 13, 1e-6), **parameters)
+    known = [np.isfinite(np.atleast_2d(x)).all(axis=0) for x in out]
+    assert list(np.flatnonzero(np.all(known, axis=0))) == [first, first + 1]
 
 
 @by_registry
@@ -146,7 +221,7 @@ def test_a_missing_bar_is_forgotten_by_policy(
         assert_same_bits(tuple(x[..., ~missing] for x in out), dense)
         assert all(np.isnan(x[..., missing]).all() for x in out)
         return
-    reach = np.convolve(missing, np.ones(kernel.warmup + 1))[:n] > 0
+    reach = np.convolve(missing, np.ones(kernel.warmup() + 1))[:n] > 0
     assert_same_bits(tuple(x[..., ~reach] for x in out), tuple(x[..., ~reach] for x in clean))
     assert all(np.isnan(x[..., missing]).all() for x in out)
     for x, y in zip(out, clean, strict=True):  # inside, either NaN or as if nothing were missing
@@ -168,15 +243,15 @@ def test_an_infinity_counts_as_missing(kernel: StatefulKernel) -> None:
 
 @by_registry
 def test_no_bars_give_no_values_and_leave_the_state(kernel: StatefulKernel) -> None:
-    state = kernel.state()
+    state = kernel.init()
     out = kernel.run(made_bars(0, 0, 1.0), state)
     assert all(x.shape[-1] == 0 for x in out)
-    assert bits(state) == bits(kernel.state())
+    assert bits(state) == bits(kernel.init())
 
 
 @by_registry
 def test_fewer_bars_than_the_warm_up_give_nan(kernel: StatefulKernel) -> None:
-    out = kernel.run(made_bars(kernel.warmup, 4, 1e-6))
+    out = kernel.run(made_bars(kernel.warmup(), 4, 1e-6))
     assert any(np.isnan(line).all() for x in out for line in np.atleast_2d(x))
 
 
@@ -184,7 +259,7 @@ def test_fewer_bars_than_the_warm_up_give_nan(kernel: StatefulKernel) -> None:
 def test_inputs_are_left_alone_and_state_is_not_handed_out(kernel: StatefulKernel) -> None:
     given_bars = made_bars(90, 5, 1e-6)
     before = {k: v.copy() for k, v in given_bars.items()}
-    state = kernel.state()
+    state = kernel.init()
     out = kernel.run(given_bars, state)
     assert all(np.array_equal(before[k], v) for k, v in given_bars.items())
     assert not any(np.shares_memory(x, state) for x in out)
@@ -193,12 +268,12 @@ def test_inputs_are_left_alone_and_state_is_not_handed_out(kernel: StatefulKerne
 @by_registry
 def test_a_state_of_another_form_is_refused(kernel: StatefulKernel) -> None:
     given_bars = made_bars(5, 6, 1e-6)
-    fresh = kernel.state()
+    fresh = kernel.init()
     with pytest.raises(ValueError, match=r"state: expected writeable float64 of shape"):
         kernel.run(given_bars, np.zeros(fresh.size + 1))
     with pytest.raises(ValueError, match=r"state: expected"):
         kernel.run(given_bars, fresh.astype(np.float32))
-    frozen = kernel.state()
+    frozen = kernel.init()
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match=r"writeable False"):
         kernel.run(given_bars, frozen)
@@ -227,34 +302,64 @@ def test_no_stateful_kernel_escapes() -> None:
     assert found == {k.name for k in STATEFUL_KERNELS}
 
 
-def compiled() -> list[tuple[str, Any]]:
-    members = [*vars(windows).items(), *vars(recurrences).items()]
-    return [(name, member) for name, member in members if hasattr(member, "py_func")]
+@by_registry
+def test_outputs_and_columns_are_as_the_registry_says(kernel: StatefulKernel) -> None:
+    given_bars = made_bars(60, 14, 1e-6)
+    out = kernel.batch(
+        *(given_bars[c] for c in kernel.inputs if c != "session"),
+        **({"session": given_bars["session"]} if "session" in kernel.inputs else {}),
+    )
+    names = out._fields if isinstance(out, tuple) else (kernel.name,)
+    assert kernel.outputs == tuple(names)
+    assert len(kernel.step(kernel.init(), {k: v[0] for k, v in given_bars.items()})) >= len(names)
+    assert kernel.title
+    assert kernel.resolved({}) == {p.name: p.default for p in kernel.parameters}
+    signature = inspect.signature(kernel.batch).parameters
+    for parameter in kernel.parameters:
+        assert signature[parameter.name].default == parameter.default
+        assert parameter.least <= parameter.default <= parameter.most
 
 
-def test_every_compiled_function_is_known_below() -> None:
-    assert {name for name, _ in compiled()} == set(ARGUMENTS)
+@by_registry
+def test_what_numba_compiles_does_what_python_does(
+    kernel: StatefulKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_bars = made_bars(90, 15, 0.5)
+    for name in (*PRICES, "volume"):
+        given_bars[name][[40, 41, 77]] = np.nan
+    expected_state, state = kernel.init(), kernel.init()
+    pieces = [part(given_bars, 0, 33), part(given_bars, 33)]
+    expected = [kernel.run(piece, expected_state) for piece in pieces]
+    for module in pkgutil.iter_modules(kernels.__path__, "kernels."):
+        for name, member in list(vars(importlib.import_module(module.name)).items()):
+            if hasattr(member, "py_func"):
+                monkeypatch.setattr(f"{module.name}.{name}", member.py_func)
+    assert not hasattr(blocks.gather, "py_func")
+    with np.errstate(all="ignore"):
+        got = [kernel.run(piece, state) for piece in pieces]
+    for g, e in zip(got, expected, strict=True):
+        assert_same_bits(g, e)
+    assert bits(state) == bits(expected_state)
 
 
-WALK = made_bars(60, 8, 0.5)["close"]
-ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "_weighted_sum": (WALK, np.arange(5.0)),
-    "_deviations": (WALK, 6),
-    "_highest": (np.where(WALK.mean() < WALK, WALK, np.nan), 3),
-    "_logarithm": (WALK,),
-    "_exponential": (np.where(WALK.mean() < WALK, WALK, np.nan), 4, np.array([-2.0, 0.0])),
-    "_wilder": (np.where(WALK.mean() < WALK, WALK, np.nan), 4, np.array([0.0, 0.0])),
-    "_session_average": (WALK, WALK * 3, np.arange(60) // 7 * 1.0, np.array([np.nan, 0.0, 0.0])),
-}
-
-
-@pytest.mark.parametrize(("name", "function"), compiled())
-def test_compiled_equals_interpreted(name: str, function: Any) -> None:
-    runs = []
-    for call in (function, function.py_func):
-        arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in ARGUMENTS[name]]
-        out = call(*arguments)
-        after = [a for a in arguments if isinstance(a, np.ndarray)]
-        runs.append((*(out if isinstance(out, tuple) else (out,)), *after))
-    for got, expected in zip(*runs, strict=True):
-        np.testing.assert_array_equal(got, expected)
+def test_a_parameter_beyond_its_limits_is_refused() -> None:
+    sma, macd, bands = (BY_NAME[name] for name in ("sma", "macd", "bollinger"))
+    for given_parameters, message in (
+        ({"period": 1}, "period: expected a whole number from 2 to 500, was 1"),
+        ({"period": 501}, "period: expected a whole number from 2 to 500, was 501"),
+        ({"period": 20.5}, r"was 20\.5"),
+        (
+            {"perid": 20},
+            r"sma: expected parameters \['period'\], was perid \(did you mean period\?\)",
+        ),
+        ({"width": 2.0}, r"sma: expected parameters \['period'\], was width"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sma.resolved(given_parameters)
+    with pytest.raises(ValueError, match="slow: expected >= 31, was 26"):
+        macd.resolved({"fast": 30})
+    with pytest.raises(ValueError, match=r"width: expected from 0\.1 to 5\.0, was nan"):
+        bands.resolved({"width": float("nan")})
+    assert bands.resolved({"period": 30.0}) == {"period": 30, "width": 2.0}
+    assert isinstance(bands.resolved({"period": 30.0})["period"], int)
+    assert Parameter("k", 1.0, 0.0, 2.0, is_integer=False).checked(1) == 1.0

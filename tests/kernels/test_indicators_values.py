@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
-from kernels import averages, momentum, returns, trend, volatility, volume
+from kernels import averages, momentum, oscillators, returns, trend, volatility, volume
+from kernels.registry import STATEFUL_KERNELS
 from tests.naive import indicators as naive
 
 talib = pytest.importorskip("talib", reason="TA-Lib is a test extra")
@@ -56,6 +55,11 @@ TWINS: dict[str, tuple[int, Callable[[Bars, int], Any], Callable[[Bars, int], An
     "wma": (1, lambda b, p: averages.wma(b["close"], p), lambda b, p: naive.wma(b["close"], p)),
     "hma": (2, lambda b, p: averages.hma(b["close"], p), lambda b, p: naive.hma(b["close"], p)),
     "rsi": (1, lambda b, p: momentum.rsi(b["close"], p), lambda b, p: naive.rsi(b["close"], p)),
+    "cutler_rsi": (
+        1,
+        lambda b, p: momentum.rsi(b["close"], p, method="cutler"),
+        lambda b, p: naive.cutler_rsi(b["close"], p),
+    ),
     "roc": (1, lambda b, p: returns.roc(b["close"], p), lambda b, p: naive.roc(b["close"], p)),
     "macd": (
         1,
@@ -67,6 +71,11 @@ TWINS: dict[str, tuple[int, Callable[[Bars, int], Any], Callable[[Bars, int], An
         lambda b, p: volatility.bollinger(b["close"], p, width=1.5),
         lambda b, p: naive.bollinger(b["close"], p, 1.5),
     ),
+    "bollinger_bands": (
+        1,
+        lambda b, p: volatility.bollinger_bands(b["close"], p, width=1.5),
+        lambda b, p: naive.bollinger(b["close"], p, 1.5)[:3],
+    ),
     "atr": (
         1,
         lambda b, p: volatility.atr(*hlc(b), period=p),
@@ -74,15 +83,15 @@ TWINS: dict[str, tuple[int, Callable[[Bars, int], Any], Callable[[Bars, int], An
     ),
     "stochastic": (
         1,
-        lambda b, p: momentum.stochastic(*hlc(b), k_period=p, k_slowing=3, d_period=2),
+        lambda b, p: oscillators.stochastic(*hlc(b), k_period=p, k_slowing=3, d_period=2),
         lambda b, p: naive.stochastic(*hlc(b), (p, 3, 2)),
     ),
     "williams_r": (
         1,
-        lambda b, p: momentum.williams_r(*hlc(b), period=p),
+        lambda b, p: oscillators.williams_r(*hlc(b), period=p),
         lambda b, p: naive.williams_r(*hlc(b), p),
     ),
-    "cci": (1, lambda b, p: momentum.cci(*hlc(b), period=p), lambda b, p: naive.cci(*hlc(b), p)),
+    "cci": (1, lambda b, p: oscillators.cci(*hlc(b), period=p), lambda b, p: naive.cci(*hlc(b), p)),
     "mfi": (
         1,
         lambda b, p: volume.mfi(*hlc(b), b["volume"], period=p),
@@ -105,7 +114,7 @@ TWINS: dict[str, tuple[int, Callable[[Bars, int], Any], Callable[[Bars, int], An
     ),
     "vwap": (
         1,
-        lambda b, p: volume.vwap(*hlc(b), b["volume"], session=ids(b, p)),
+        lambda b, p: averages.vwap(*hlc(b), b["volume"], session=ids(b, p)),
         lambda b, p: naive.vwap(*hlc(b), b["volume"], ids(b, p)),
     ),
     "adx": (1, lambda b, p: trend.adx(*hlc(b), period=p), lambda b, p: naive.adx(*hlc(b), p)),
@@ -161,15 +170,15 @@ TALIB: dict[str, tuple[Callable[[Bars, int], Any], Callable[[Bars, int], Any]]] 
         lambda b, p: talib.MACD(b["close"], p, 2 * p + 1, 9),
     ),
     "STOCH": (
-        lambda b, p: tuple(momentum.stochastic(*hlc(b), k_period=p, k_slowing=3, d_period=5)),
+        lambda b, p: tuple(oscillators.stochastic(*hlc(b), k_period=p, k_slowing=3, d_period=5)),
         lambda b, p: talib.STOCH(*hlc(b), p, 3, 0, 5, 0),
     ),
     "WILLR": (
-        lambda b, p: momentum.williams_r(*hlc(b), period=p),
+        lambda b, p: oscillators.williams_r(*hlc(b), period=p),
         lambda b, p: talib.WILLR(*hlc(b), p),
     ),
     "CCI": (
-        lambda b, p: momentum.cci(*hlc(b), period=p),
+        lambda b, p: oscillators.cci(*hlc(b), period=p),
         lambda b, p: talib.CCI(*hlc(b), p),
     ),
     "MFI": (
@@ -205,57 +214,126 @@ def test_equals_talib(name: str, period: int, size: int) -> None:
     assert_close(ours(bars, period), theirs(bars, period), rtol=1e-8 if name == "CCI" else 1e-10)
 
 
-COLUMNS: dict[str, Callable[[Bars], Any]] = {
-    "SMA_20": lambda b: averages.sma(b["close"], 20),
-    "EMA_20": lambda b: averages.ema(b["close"], 20),
-    "WMA_20": lambda b: averages.wma(b["close"], 20),
-    "RSI_14": lambda b: momentum.rsi(b["close"], 14),
-    "ATR_14": lambda b: volatility.atr(*hlc(b)),
-    "BB_U": lambda b: volatility.bollinger(b["close"], 20).upper,
-    "BB_M": lambda b: volatility.bollinger(b["close"], 20).middle,
-    "BB_L": lambda b: volatility.bollinger(b["close"], 20).lower,
-    "MACD": lambda b: momentum.macd(b["close"]).line,
-    "MACD_SIG": lambda b: momentum.macd(b["close"]).signal,
-    "MACD_HIST": lambda b: momentum.macd(b["close"]).histogram,
-    "ADX_14": lambda b: trend.adx(*hlc(b)).adx,
-    "PLUS_DI_14": lambda b: trend.adx(*hlc(b)).plus_di,
-    "MINUS_DI_14": lambda b: trend.adx(*hlc(b)).minus_di,
-    "STOCH_K": lambda b: momentum.stochastic(*hlc(b)).k,
-    "STOCH_D": lambda b: momentum.stochastic(*hlc(b)).d,
-    "CCI_20": lambda b: momentum.cci(*hlc(b)),
-    "WILLR_14": lambda b: momentum.williams_r(*hlc(b)),
-    "ROC_10": lambda b: returns.roc(b["close"]),
-    "OBV": lambda b: volume.obv(b["close"], b["volume"]),
-    "MFI_14": lambda b: volume.mfi(*hlc(b), b["volume"]),
+HOT: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[str, ...]]] = {
+    "sma": (averages.sma, talib.SMA, ("close",)),
+    "ema": (averages.ema, talib.EMA, ("close",)),
+    "rsi": (momentum.rsi, talib.RSI, ("close",)),
+    "macd": (
+        lambda x, p, **k: momentum.macd(x, p, 2 * p, p, **k),
+        lambda x, p: talib.MACD(x, p, 2 * p, p),
+        ("close",),
+    ),
+    "bollinger_bands": (
+        volatility.bollinger_bands,
+        lambda x, p: talib.BBANDS(x, p)[::-1],
+        ("close",),
+    ),
+    "atr": (
+        lambda h, lo, c, p, **k: volatility.atr(h, lo, c, period=p, **k),
+        talib.ATR,
+        ("high", "low", "close"),
+    ),
+    "obv": (
+        lambda c, v, _, **k: volume.obv(c, v, **k),
+        lambda c, v, _: talib.OBV(c, v),
+        ("close", "volume"),
+    ),
+    "mfi": (
+        lambda h, lo, c, v, p, **k: volume.mfi(h, lo, c, v, period=p, **k),
+        talib.MFI,
+        ("high", "low", "close", "volume"),
+    ),
 }
 
 
-@pytest.mark.parametrize(
-    ("bars_file", "reference"),
-    [
-        ("EURUSD_1h_backtestingpy_2017-2018", "talib082_EURUSD_1h"),
-        ("BTCUSDT_5m_binance_202104-202105", "talib082_BTCUSDT_5m_202104-202105"),
-    ],
-)
-def test_equals_talib_on_real_bars(shared_data: Path, bars_file: str, reference: str) -> None:
-    frame = pl.read_parquet(shared_data / "ohlcv" / f"{bars_file}.parquet")
-    expected = pl.read_parquet(shared_data / "refs" / "talib" / f"{reference}.parquet")
-    bars = {c: frame[c].to_numpy() for c in ("high", "low", "close", "volume")}
-    np.testing.assert_array_equal(frame["close"], expected["close"])
-    for name, kernel in COLUMNS.items():
-        assert_close(kernel(bars), expected[name].fill_null(np.nan).to_numpy())
+@pytest.mark.parametrize("name", HOT)
+@pytest.mark.parametrize("period", [2, 3, 7, 14, 20, 33, 200, 499])
+def test_equals_talib_over_many_blocks(name: str, period: int) -> None:
+    ours, theirs, columns = HOT[name]
+    bars = made_bars(10_000, period)
+    given = [bars[c] for c in columns]
+    scale = max(np.abs(x).max() for x in given)
+    for g, e in zip(lines(ours(*given, period)), lines(theirs(*given, period)), strict=True):
+        np.testing.assert_array_equal(np.isnan(g), np.isnan(e))
+        assert (np.abs(g - e) <= 1e-12 * np.maximum(np.abs(e), scale))[~np.isnan(e)].all()
 
 
-def test_percent_b_keeps_its_digits_where_the_price_is_large() -> None:
-    close = 1e6 + 0.01 * np.random.default_rng(9).normal(size=200)
-    bands = volatility.bollinger(close, 20)
-    for i in (19, 60, 199):
-        window = [Fraction(float(v)) for v in close[i - 19 : i + 1]]
-        mean = sum(window) / 20
-        deviation = float(sum((v - mean) ** 2 for v in window) / 20) ** 0.5
-        percent = 0.5 + float(window[-1] - mean) / (4 * deviation)
-        assert bands.percent_b[i] == pytest.approx(percent, rel=1e-9)
-        assert bands.width[i] == pytest.approx(4 * deviation / float(mean), rel=1e-9)
+@pytest.mark.parametrize("name", HOT)
+def test_writes_where_it_is_told(name: str) -> None:
+    ours, _, columns = HOT[name]
+    given = [made_bars(3_000, 1)[c] for c in columns]
+    expected = lines(ours(*given, 14))
+    mine = tuple(np.full(3_000, 7.0) for _ in expected)
+    got = lines(ours(*given, 14, out=mine if len(mine) > 1 else mine[0]))
+    assert all(g is m for g, m in zip(got, mine, strict=True))
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(g, e)
+
+
+def test_refuses_to_write_where_it_cannot() -> None:
+    x = made_bars(50, 2)["close"]
+    frozen = np.empty(50)
+    frozen.flags.writeable = False
+    for out, message in (
+        (np.empty(49), r"out: expected writeable, contiguous float64 of shape \(50,\)"),
+        (np.empty(50, np.float32), "out: expected writeable, contiguous float64"),
+        (np.empty(100)[::2], "out: expected writeable, contiguous float64"),
+        (frozen, "out: expected writeable, contiguous float64"),
+        (x, "out: expected memory of its own"),
+        (np.concatenate([x, x])[:50], None),
+    ):
+        if message is None:
+            averages.sma(x, 20, out=out)
+            continue
+        with pytest.raises(ValueError, match=message):
+            averages.sma(x, 20, out=out)
+    with pytest.raises(ValueError, match="out: expected 3 arrays, was 2"):
+        momentum.macd(x, out=(np.empty(50), np.empty(50)))
+    same = np.empty(50)
+    with pytest.raises(ValueError, match="out: expected memory of its own"):
+        momentum.macd(x, out=(same, np.empty(50), same))
+
+
+@pytest.mark.parametrize("kernel", STATEFUL_KERNELS, ids=lambda k: k.name)
+def test_any_numbers_give_what_their_float64_gives(kernel: Any) -> None:
+    whole = {**made_bars(400, 3), "session": np.arange(400) // 50}
+    whole = {
+        k: np.round(v * 1000) if k in {"high", "low", "close"} else v for k, v in whole.items()
+    }
+    whole["open"] = whole["close"]
+    expected = kernel.run(whole)
+    read_only = {k: v.copy() for k, v in whole.items()}
+    for v in read_only.values():
+        v.flags.writeable = False
+    for given in (
+        {k: v.astype(np.float32) for k, v in whole.items()},
+        {k: v.astype(np.int64) for k, v in whole.items()},
+        {k: v.astype(">f8") for k, v in whole.items()},
+        {k: np.repeat(v, 3)[::3] for k, v in whole.items()},
+        {k: v[::-1].copy()[::-1] for k, v in whole.items()},
+        {k: v.tolist() for k, v in whole.items()},
+        read_only,
+    ):
+        for g, e in zip(kernel.run(given), expected, strict=True):
+            np.testing.assert_array_equal(g, e)
+
+
+@pytest.mark.parametrize(("price", "step"), [(1e2, 0.5), (1e5, 0.5), (1e5, 0.01), (1e6, 0.01)])
+@pytest.mark.parametrize("period", [5, 14, 20, 33, 200])
+def test_bollinger_keeps_its_digits_where_the_price_is_large(
+    price: float, step: float, period: int
+) -> None:
+    close = price + np.cumsum(np.random.default_rng(9).normal(0.0, step, 2_500))
+    bands = volatility.bollinger(close, period)
+    for i in (period - 1, 1_024 + period, 2_499):
+        window = [Fraction(float(v)) for v in close[i + 1 - period : i + 1]]
+        mean = sum(window) / period
+        sigma = float(sum((v - mean) ** 2 for v in window) / period) ** 0.5
+        assert bands.sigma[i] == pytest.approx(sigma, rel=1e-12)
+        assert bands.width[i] == pytest.approx(4 * sigma / float(mean), rel=1e-12)
+        percent = 0.5 + float(window[-1] - mean) / (4 * sigma)
+        assert bands.percent_b[i] == pytest.approx(percent, rel=1e-12, abs=1e-12)
+        assert bands.middle[i] == pytest.approx(float(mean), rel=1e-15)
 
 
 def test_a_spike_leaves_no_trace_once_it_is_out() -> None:
@@ -264,6 +342,8 @@ def test_a_spike_leaves_no_trace_once_it_is_out() -> None:
     spiked[50] = 1e12
     for kernel in (averages.sma, averages.wma, averages.hma):
         np.testing.assert_array_equal(kernel(spiked, 20)[80:], kernel(close, 20)[80:])
+    exact = float(sum(Fraction(float(v)) for v in close[270:290]) / 20)
+    assert averages.sma(spiked, 20)[289] == pytest.approx(exact, rel=1e-15)
     bands, clean = volatility.bollinger(spiked, 20), volatility.bollinger(close, 20)
     np.testing.assert_array_equal(bands.width[80:], clean.width[80:])
 
@@ -278,9 +358,9 @@ def test_a_constant_series_gives_the_middle_of_each_scale(price: float) -> None:
         "roc": (returns.roc(x), 0.0),
         "rsi": (momentum.rsi(x), 50.0),
         "macd": (momentum.macd(x).histogram, pytest.approx(0.0, abs=1e-12 * price)),
-        "stochastic": (momentum.stochastic(x, x, x).d, pytest.approx(50.0, rel=1e-15)),
-        "williams_r": (momentum.williams_r(x, x, x), -50.0),
-        "cci": (momentum.cci(x, x, x), 0.0),
+        "stochastic": (oscillators.stochastic(x, x, x).d, pytest.approx(50.0, rel=1e-15)),
+        "williams_r": (oscillators.williams_r(x, x, x), -50.0),
+        "cci": (oscillators.cci(x, x, x), 0.0),
         "percent_b": (bands.percent_b, 0.5),
         "width": (bands.width, 0.0),
         "atr": (volatility.atr(x, x, x), 0.0),
@@ -300,13 +380,59 @@ def test_a_constant_series_gives_the_middle_of_each_scale(price: float) -> None:
     }
 
 
+def test_a_constant_series_stays_in_the_middle_after_it_has_moved() -> None:
+    x = np.concatenate([made_bars(60, 12)["close"], np.full(60, 1.25)])
+    v = np.full(120, 7.0)
+    bands = volatility.bollinger(x)
+    assert (bands.sigma[80:] == 0.0).all()
+    assert (bands.percent_b[80:] == 0.5).all()
+    assert (momentum.rsi(x, method="cutler")[75:] == 50.0).all()
+    assert (volume.mfi(x, x, x, v)[75:] == 50.0).all()
+    assert (volume.obv(x, v)[60:] == volume.obv(x, v)[60]).all()
+
+
+def test_volume_without_a_move_leaves_the_balance_to_the_bit() -> None:
+    rng = np.random.default_rng(13)
+    close, amount = np.round(rng.normal(100.0, 0.1, 5_000), 1), rng.random(5_000)
+    balance = volume.obv(close, amount)
+    still = np.flatnonzero(np.diff(close) == 0.0)
+    assert still.size > 500
+    np.testing.assert_array_equal(balance[still], balance[still + 1])
+
+
+WITH_PERIOD = [k for k in STATEFUL_KERNELS if "period" in {p.name for p in k.parameters}]
+
+
+@pytest.mark.parametrize("kernel", WITH_PERIOD, ids=lambda k: k.name)
+def test_a_period_longer_than_the_series_gives_nothing(kernel: Any) -> None:
+    bars = {**made_bars(30, 4), "open": made_bars(30, 4)["close"]}
+    out = kernel.run(bars, period=100)
+    assert all(np.isnan(x).all() for x in out)
+
+
+@pytest.mark.parametrize("period", [5_000, 9_999])
+def test_a_window_may_be_longer_than_a_block(period: int) -> None:
+    bars = made_bars(10_100, 5)
+    x = bars["close"]
+    for i in (period - 1, period, 10_099):
+        window = x[i + 1 - period : i + 1]
+        assert averages.sma(x, period)[i] == pytest.approx(window.mean(), rel=1e-13)
+        assert volatility.bollinger(x, period).sigma[i] == pytest.approx(window.std(), rel=1e-11)
+        weights = np.arange(1.0, period + 1)
+        assert averages.wma(x, period)[i] == pytest.approx(np.average(window, weights=weights))
+    assert_close(
+        volume.mfi(*hlc(bars), bars["volume"], period=period),
+        talib.MFI(*hlc(bars), bars["volume"], period),
+    )
+
+
 def test_nothing_traded_is_neutral_and_has_no_vwap() -> None:
     bars = made_bars(60, 11)
     none = np.zeros(60)
     assert volume.mfi(*hlc(bars), none)[-1] == 50.0
     assert volume.cmf(*hlc(bars), none)[-1] == 0.0
     assert volume.obv_change(bars["close"], none)[-1] == 0.0
-    assert np.isnan(volume.vwap(*hlc(bars), none, session=np.zeros(60, dtype=np.int64))).all()
+    assert np.isnan(averages.vwap(*hlc(bars), none, session=np.zeros(60, dtype=np.int64))).all()
 
 
 def test_typical_prices_that_differ_by_rounding_alone_are_equal() -> None:
@@ -319,7 +445,7 @@ def test_typical_prices_that_differ_by_rounding_alone_are_equal() -> None:
 
 def test_vwap_begins_anew_with_the_session_even_if_its_first_bar_is_missing() -> None:
     x = np.array([1.0, 3.0, np.nan, 7.0, 9.0])
-    out = volume.vwap(x, x, x, np.ones(5), session=[1, 1, 2, 2, 2])
+    out = averages.vwap(x, x, x, np.ones(5), session=[1, 1, 2, 2, 2])
     np.testing.assert_array_equal(out, [1.0, 2.0, np.nan, 7.0, 8.0])
 
 
@@ -344,10 +470,10 @@ def test_a_price_of_zero_warns_of_nothing() -> None:
         (lambda x: momentum.macd(x, 0), "fast: expected >= 1, was 0"),
         (lambda x: momentum.macd(x, 26, 26), "slow: expected >= 27, was 26"),
         (lambda x: momentum.macd(x, 3, 5, 0), "signal: expected >= 1, was 0"),
-        (lambda x: momentum.stochastic(x, x, x, k_period=0), "k_period: expected >= 1, was 0"),
-        (lambda x: momentum.stochastic(x, x, x, d_period=0), "d_period: expected >= 1, was 0"),
-        (lambda x: momentum.williams_r(x, x, x, period=0), "period: expected >= 1, was 0"),
-        (lambda x: momentum.cci(x, x, x, period=0), "period: expected >= 1, was 0"),
+        (lambda x: oscillators.stochastic(x, x, x, k_period=0), "k_period: expected >= 1, was 0"),
+        (lambda x: oscillators.stochastic(x, x, x, d_period=0), "d_period: expected >= 1, was 0"),
+        (lambda x: oscillators.williams_r(x, x, x, period=0), "period: expected >= 1, was 0"),
+        (lambda x: oscillators.cci(x, x, x, period=0), "period: expected >= 1, was 0"),
         (lambda x: volatility.atr(x, x, x, period=0), "period: expected >= 1, was 0"),
         (lambda x: volatility.bollinger(x, 0), "period: expected >= 1, was 0"),
         (lambda x: volatility.bollinger(x, 5, width=0.0), "width: expected > 0, was 0.0"),
@@ -357,6 +483,9 @@ def test_a_price_of_zero_warns_of_nothing() -> None:
         (lambda x: trend.adx(x, x, x, period=0), "period: expected >= 1, was 0"),
         (lambda x: trend.aroon(x, x, 0), "period: expected >= 1, was 0"),
         (lambda x: averages.sma([x, x], 2), r"x: expected shape \(n,\)"),
+        (lambda x: momentum.rsi(x, 2, method="simple"), 'method: expected "wilder" or "cutler"'),
+        (lambda x: momentum.rsi(x, 0, method="cutler"), "period: expected >= 1, was 0"),
+        (lambda x: volatility.bollinger_bands(x, 5, width=float("inf")), "width: expected > 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Callable[[Any], Any], message: str) -> None:

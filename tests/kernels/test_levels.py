@@ -1,6 +1,7 @@
 """The level machine: its laws, its slow twin, and each of its ten events by hand."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,8 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import level_machine as lm
-from kernels import levels, volatility
+from kernels import level_ladders, level_machine, levels, volatility
+from kernels import level_layout as lm
 from kernels.levels import EVENTS, Rules, Run, extend, initial
 from tests.naive import levels as naive
 from tests.naive.levels import Candle
@@ -117,10 +118,19 @@ def test_atr_is_ta_libs() -> None:
     np.testing.assert_allclose(play(bars, Rules()).atr, expected, rtol=1e-13)
 
 
-def test_atr_is_the_indicators_to_the_bit() -> None:
+def test_atr_is_the_plain_recurrence_to_the_bit() -> None:
+    bars = walk(400, 6)
+    rows = candles(bars)
+    plain = [naive.average_true_range(rows[: t + 1], 14) for t in range(400)]
+    expected = [np.nan if x is None else x for x in plain]
+    np.testing.assert_array_equal(play(bars, Rules()).atr, expected)
+
+
+def test_atr_is_the_indicators_but_for_its_last_bits() -> None:
+    # the indicator takes the recurrence several bars at a time; what feeds comparisons does not
     bars = walk(400, 6)
     expected = volatility.atr(bars[1], bars[2], bars[3], period=14)
-    np.testing.assert_array_equal(play(bars, Rules()).atr, expected)
+    np.testing.assert_allclose(play(bars, Rules()).atr, expected, rtol=1e-13)
 
 
 def test_nothing_happens_before_the_atr_is_valid() -> None:
@@ -197,6 +207,21 @@ def test_scaled_prices_give_the_same_events(seed: int, power: int, *, is_price_u
     np.testing.assert_array_equal(there.events.strength, here.events.strength)
 
 
+def assert_agrees_with_its_slow_twin(bars: Bars, rules: Rules) -> None:
+    run, book = play(bars, rules), naive.replay(candles(bars), rules)
+    assert told(run) == list(naive.rows(book.events))
+    np.testing.assert_allclose(run.events.strength, [e.strength for e in book.events], rtol=1e-11)
+    np.testing.assert_allclose(run.events.rebound, [e.rebound for e in book.events], rtol=1e-11)
+    beyond = [np.nan if e.penetration is None else e.penetration for e in book.events]
+    np.testing.assert_allclose(run.events.penetration, beyond, rtol=1e-11)
+    for side, found in enumerate((run.resistance, run.support)):
+        expected = [row[side] for row in book.nearest]
+        prices = [np.nan if x is None else x.price for x in expected]
+        np.testing.assert_array_equal(found.price, prices)
+        assert found.touches.tolist() == [-1 if x is None else x.touches for x in expected]
+        assert found.born_us.tolist() == [-1 if x is None else x.born for x in expected]
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
@@ -216,19 +241,44 @@ def test_agrees_with_its_slow_twin(
         touch=0.002 if is_price_unit else 0.125,
         break_=0.004 if is_price_unit else 0.25,
     )
-    bars = walk(120, seed)
-    run, book = play(bars, rules), naive.replay(candles(bars), rules)
-    assert told(run) == list(naive.rows(book.events))
-    np.testing.assert_allclose(run.events.strength, [e.strength for e in book.events], rtol=1e-11)
-    np.testing.assert_allclose(run.events.rebound, [e.rebound for e in book.events], rtol=1e-11)
-    beyond = [np.nan if e.penetration is None else e.penetration for e in book.events]
-    np.testing.assert_allclose(run.events.penetration, beyond, rtol=1e-11)
-    for side, found in enumerate((run.resistance, run.support)):
-        expected = [row[side] for row in book.nearest]
-        prices = [np.nan if x is None else x.price for x in expected]
-        np.testing.assert_array_equal(found.price, prices)
-        assert found.touches.tolist() == [-1 if x is None else x.touches for x in expected]
-        assert found.born_us.tolist() == [-1 if x is None else x.born for x in expected]
+    assert_agrees_with_its_slow_twin(walk(120, seed), rules)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    middle=st.sampled_from([100.0, 0.0, -100.0]),
+    touch=st.sampled_from([0.0, 0.01, 0.25]),
+    is_price_unit=st.booleans(),
+)
+def test_agrees_with_its_slow_twin_below_zero(
+    seed: int, middle: float, touch: float, *, is_price_unit: bool
+) -> None:
+    rules = QUICK._replace(
+        max_active=12, is_price_unit=is_price_unit, touch=touch, break_=1.5 * touch
+    )
+    assert_agrees_with_its_slow_twin(around(middle, walk(100, seed)), rules)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), touch=st.sampled_from([0.8, 1.2, 2.0]))
+def test_agrees_with_its_slow_twin_where_bands_are_not_in_the_order_of_prices(
+    seed: int, touch: float
+) -> None:
+    rules = QUICK._replace(max_active=12, is_price_unit=True, touch=touch, break_=1.5 * touch)
+    assert_agrees_with_its_slow_twin(around(0.0, walk(100, seed)), rules)
+
+
+def around(middle: float, bars: Bars) -> Bars:
+    return tuple(x - 100.0 + middle for x in bars)  # type: ignore[return-value]
+
+
+def test_a_level_untouched_for_six_hundred_bars_has_its_strength() -> None:
+    rules = Rules(expiry_bars=600, half_life_bars=900.0, max_active=500, touch=0.0, break_=50.0)
+    bars = walk(900, 31, tick=1e-6)
+    assert_agrees_with_its_slow_twin(bars, rules)
+    ended = play(bars, rules).events
+    assert (ended.bar[ended.code >= lm.DEACTIVATE] >= 600).any()
 
 
 def test_the_default_rules_agree_with_the_slow_twin_too() -> None:
@@ -241,14 +291,20 @@ def test_the_default_rules_agree_with_the_slow_twin_too() -> None:
 def test_a_log_that_fills_up_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = walk(300, 4)
     whole = play(bars)
-    real = np.empty
+    real, logs = np.empty, 0
 
-    def small(shape: tuple[int, ...], *, dtype: type) -> npt.NDArray[np.float64]:
-        is_log = len(shape) == 2 and shape[1] == lm.LOGGED
-        return real((2 * 5 + 3, lm.LOGGED) if is_log else shape, dtype=dtype)
+    def small(shape: tuple[int, ...], *, dtype: type = float) -> npt.NDArray[Any]:
+        nonlocal logs
+        is_log = shape[0] == lm.LOGGED
+        logs += is_log
+        # room for what one candle can do, and five events more
+        return real(
+            (lm.LOGGED, 2 * (QUICK.max_active + 1) + 2 + 5) if is_log else shape, dtype=dtype
+        )
 
     monkeypatch.setattr(np, "empty", small)
     assert_same(play(bars), whole)
+    assert logs > 20  # so it did fill up
 
 
 def test_a_state_does_not_tell_where_its_history_began() -> None:
@@ -272,9 +328,10 @@ def test_the_given_state_is_left_as_it_was() -> None:
 def test_compiled_equals_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = walk(200, 12)
     whole = play(bars)
-    for name, member in list(vars(lm).items()):
-        if hasattr(member, "py_func"):
-            monkeypatch.setattr(lm, name, member.py_func)
+    for module in (level_machine, level_ladders):
+        for name, member in list(vars(module).items()):
+            if hasattr(member, "py_func"):
+                monkeypatch.setattr(module, name, member.py_func)
     assert_same(play(bars), whole)
 
 

@@ -95,6 +95,16 @@ def rsi(x: Column, period: int) -> list[float]:
     return dropping_gaps([x], compute)[0]
 
 
+def cutler_rsi(x: Column, period: int) -> list[float]:
+    steps = [nan] + [b - a for a, b in pairwise(x)]
+
+    def strength(w: Column) -> float:
+        gain, loss = fsum(max(s, 0) for s in w), fsum(max(-s, 0) for s in w)
+        return 50.0 if gain + loss == 0 else 100 * gain / (gain + loss)
+
+    return over(steps[: len(x)], period, strength)
+
+
 def roc(x: Column, period: int) -> list[float]:
     return [nan if i < period else 100 * (x[i] / x[i - period] - 1) for i in range(len(x))]
 
@@ -119,13 +129,15 @@ def bollinger(x: Column, period: int, width: float) -> Lines:
     def deviation(w: Column) -> float:
         return sqrt(fsum((v - mean(w)) ** 2 for v in w) / len(w))
 
-    reach = [width * s for s in over(x, period, deviation)]
+    sigma = over(x, period, deviation)
+    reach = [width * s for s in sigma]
     lower = [m - r for m, r in zip(middle, reach, strict=True)]
     upper = [m + r for m, r in zip(middle, reach, strict=True)]
     percent = [
         0.5 if r == 0 else (v - m) / (2 * r) + 0.5 for v, m, r in zip(x, middle, reach, strict=True)
     ]
-    return lower, middle, upper, percent, [2 * r / m for r, m in zip(reach, middle, strict=True)]
+    across = [2 * r / m for r, m in zip(reach, middle, strict=True)]
+    return lower, middle, upper, percent, across, sigma
 
 
 def range_position(high: Column, low: Column, close: Column, period: int) -> list[float]:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from kernels import levels as level_kernel
 from kernels import registry
-from kernels.registry import STATEFUL_KERNELS, StatefulKernel
+from kernels.indicator import StatefulKernel
+from kernels.registry import STATEFUL_KERNELS
 from market.instruments import Instrument
 from market.tables import FEATURES, LEVEL_EVENTS
 from market.timeframes import Timeframe
@@ -30,7 +31,7 @@ from tests.proofs import synthetic
 Columns = Mapping[str, npt.NDArray[np.float64]]
 
 BITCOIN = Instrument("BTC", "crypto", "crypto", "csv", "BTC", Timeframe.H1, 0.01, 1e-6)
-LONGEST = max(kernel.warmup for kernel in STATEFUL_KERNELS)
+LONGEST = max(kernel.warmup() for kernel in STATEFUL_KERNELS)
 
 
 def columns(seed: int, n: int, missing: float) -> Columns:
@@ -64,7 +65,7 @@ def assert_same_bits(was: object, now: object, name: str) -> None:
 def in_pieces(kernel: StatefulKernel, bars: Columns, cut: Sequence[slice]) -> None:
     """Compare a kernel over all bars with the same kernel over pieces, states and all."""
     n = bars["close"].size
-    once, many = kernel.state(), kernel.state()
+    once, many = kernel.init(), kernel.init()
     whole = kernel.run(bars, once)
     parts = [kernel.run({k: v[piece] for k, v in bars.items()}, many) for piece in cut]
     assert sum(part[0].shape[-1] for part in parts) == n

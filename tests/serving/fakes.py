@@ -78,6 +78,7 @@ class WatchedLake(ParquetLake):
     def __init__(self, root: Path) -> None:
         super().__init__(root, fsync=False)
         self.months_read: list[str] = []
+        self.rows_read: list[str] = []
         self.failure: Exception | None = None
 
     def read(self, refs: Iterable[PartitionRef]) -> pl.DataFrame:
@@ -85,6 +86,11 @@ class WatchedLake(ParquetLake):
         found = list(refs)
         self.months_read += [ref.key.month for ref in found]
         return super().read(found)
+
+    def row(self, ref: PartitionRef, ts_us: int | None = None) -> pl.DataFrame:
+        """Read one row, and write down of which month."""
+        self.rows_read.append(ref.key.month)
+        return super().row(ref, ts_us)
 
     def months(self, table: str, timeframe: str, instrument: str) -> Sequence[str]:
         """List months, or fail as told."""
@@ -233,7 +239,9 @@ class World:
         self.folder = folder
         self.lake = WatchedLake(folder / "lake")
         self.registry = FakeRegistry()
-        self.settings = ServingSettings(alias_poll_s=0.02, max_body_bytes=10_000)
+        self.settings = ServingSettings(
+            alias_poll_s=0.02, max_body_bytes=10_000, compute_warm=False, compute_rate_limit=""
+        )
         for month in ("2017-11", "2017-12", "2018-01"):
             pending = 4 if month == "2018-01" else 0
             write(self.lake, "labels", month, label_rows(month, 30, pending=pending))

@@ -1,0 +1,248 @@
+"""Each kernel that Mojo has, on numba, on Mojo and in TA-Lib, in one run; and the first answer.
+
+Run ``make mojo`` before, then ``python -m benchmarks.mojo --json OUT``. Contenders take turns; a
+figure is the median of the rounds, a ratio the median of the rounds' ratios. Time is the thread's
+own, so that a busy machine counts less; the first answer is timed by the clock, in a process each.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import talib
+
+from kernels import engine
+from kernels.averages import ema, sma
+from kernels.first_touch import first_touch
+from kernels.momentum import macd, rsi
+from kernels.panel import aligned, panel, panel_tiles, tiled
+from kernels.volatility import bollinger_bands
+
+ROUNDS = 11
+ROOT = Path(__file__).resolve().parent.parent
+LONG_ENOUGH_S = 2e-3
+SERIES = (10_000, 1_000_000)
+PANELS = ((1000, 250), (1000, 1000))
+HORIZONS = (100, 1_000, 10_000)
+
+Call = Callable[[], object]
+Contenders = Mapping[str, tuple[engine.Choice, Call]]
+
+FIRST_ANSWER = """
+import time
+start = time.perf_counter()
+import numpy as np
+close = np.cumsum(np.ones(1000))
+loaded = time.perf_counter()
+from kernels.averages import sma
+sma(close, 20)
+done = time.perf_counter()
+print(loaded - start, done - loaded)
+"""
+
+
+def both(call: Call, **others: Call) -> Contenders:
+    """Return the contenders: one call on either engine, and others."""
+    rest = {name: ("auto", other) for name, other in others.items()}
+    return {"numba": ("numba", call), "mojo": ("mojo", call), **rest}
+
+
+def one_series(n: int) -> Iterator[tuple[str, Contenders]]:
+    """Yield each kernel of one series, writing where it did before."""
+    close = 100.0 + np.cumsum(np.random.default_rng(7).standard_normal(n)) * 0.01
+    out = [np.empty(n) for _ in range(3)]
+
+    def copied(lines: int) -> Call:
+        return lambda: [np.copyto(x, close) for x in out[:lines]]
+
+    yield (
+        "sma",
+        both(
+            lambda: sma(close, 20, out=out[0]), talib=lambda: talib.SMA(close, 20), copy=copied(1)
+        ),
+    )
+    yield (
+        "ema",
+        both(
+            lambda: ema(close, 20, out=out[0]), talib=lambda: talib.EMA(close, 20), copy=copied(1)
+        ),
+    )
+    yield (
+        "rsi",
+        both(
+            lambda: rsi(close, 14, out=out[0]), talib=lambda: talib.RSI(close, 14), copy=copied(1)
+        ),
+    )
+    yield (
+        "macd",
+        both(lambda: macd(close, out=out), talib=lambda: talib.MACD(close), copy=copied(3)),
+    )
+    yield "bollinger", both(
+        lambda: bollinger_bands(close, 20, out=out),
+        talib=lambda: talib.BBANDS(close, 20), copy=copied(3),
+    )  # fmt: skip
+
+
+def touches(horizon: int, n: int = 200_000) -> Contenders:
+    """Return the first passage from every bar, within a horizon, of barriers as far as it goes."""
+    rng = np.random.default_rng(11)
+    middle = np.cumsum(rng.standard_normal(n))
+    high, low = middle + np.abs(rng.standard_normal(n)), middle - np.abs(rng.standard_normal(n))
+    first = np.arange(1, n + 1)
+    last = np.minimum(first + horizon, n)
+    far = 0.5 * np.sqrt(horizon)
+    barriers = middle + far, middle - far
+    return both(lambda: first_touch((high, low), (first, last), *barriers, method="scan"))
+
+
+def panels(n_symbols: int, n: int) -> Contenders:
+    """Return six indicators of many symbols: by rows and by tiles, and by a loop over TA-Lib."""
+    rng = np.random.default_rng(5)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 0.01, (n_symbols, n)), axis=1))
+    high = close * (1.0 + np.abs(rng.normal(0, 0.004, close.shape)))
+    low = close * (1.0 - np.abs(rng.normal(0, 0.004, close.shape)))
+    volume = rng.integers(1, 10_000, close.shape).astype(np.float64)
+    columns = (high, low, close, volume)
+    bars = tiled(*columns)
+    given, lines = np.array(columns), aligned((*bars.shape[:2], 10, 8))
+    rows = aligned((10, n_symbols, -(-n // 8) * 8))
+    rows[:], lines[:] = 0.0, 0.0
+    copy_in, copy_out = np.zeros_like(given), np.zeros_like(lines)
+
+    def loop() -> None:
+        for h, lo, c, v in zip(*columns, strict=True):
+            talib.SMA(c, 20)
+            talib.RSI(c, 14)
+            talib.MACD(c)
+            talib.BBANDS(c, 20)
+            talib.OBV(c, v)
+            talib.MFI(h, lo, c, v, 14)
+
+    def by_rows() -> object:
+        out = rows if n % 8 == 0 else None
+        return panel(*columns, out=out)
+
+    def by_tiles() -> object:
+        return panel_tiles(bars, out=lines)
+
+    def copied() -> None:
+        np.copyto(copy_in, given)
+        np.copyto(copy_out, lines)
+
+    return {
+        "rows, numba": ("numba", by_rows), "rows, mojo": ("mojo", by_rows),
+        "tiles, numba": ("numba", by_tiles), "tiles, mojo": ("mojo", by_tiles),
+        "talib": ("auto", loop), "copy": ("auto", copied),
+    }  # fmt: skip
+
+
+def timed(contenders: Contenders, rounds: int) -> dict[str, list[float]]:
+    """Return each contender's seconds a call, a value a round."""
+    repeats = {}
+    for name, (choice, call) in contenders.items():
+        with engine.forced(choice):
+            call()  # compiles, and touches the memory
+            began = time.thread_time()
+            call()
+            repeats[name] = max(1, int(LONG_ENOUGH_S / max(time.thread_time() - began, 1e-7)))
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, (choice, call) in contenders.items():
+            with engine.forced(choice):
+                began = time.thread_time()
+                for _ in range(repeats[name]):
+                    call()
+                seconds[name].append((time.thread_time() - began) / repeats[name])
+    return seconds
+
+
+def rows_of(kernel: str, size: str, seconds: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+    """Return one row a contender: its median, and how often it fits into each of the others."""
+
+    def ratio(theirs: str, name: str) -> float:
+        pairs = zip(seconds[theirs], seconds[name], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    return [
+        {
+            "kernel": kernel,
+            "size": size,
+            "name": name,
+            "seconds": statistics.median(seconds[name]),
+            "times_faster_than": {other: ratio(other, name) for other in seconds if other != name},
+        }
+        for name in seconds
+    ]
+
+
+def first_answers(rounds: int) -> dict[str, dict[str, float]]:
+    """Return seconds to import NumPy, and from there to the first average, by engine."""
+    found: dict[str, list[tuple[float, float]]] = {"numba": [], "mojo": []}
+    for _ in range(rounds + 1):
+        for name, seconds in found.items():
+            run = subprocess.run(  # noqa: S603 - our own interpreter and code
+                [sys.executable, "-c", FIRST_ANSWER], cwd=ROOT, check=True, text=True,
+                stdout=subprocess.PIPE, env={**os.environ, "WAVEHOUSE_ENGINE": name},
+            )  # fmt: skip
+            numpy_s, first_s = map(float, run.stdout.split())
+            seconds.append((numpy_s, first_s))
+    return {
+        name: {
+            "import_numpy_s": statistics.median(x for x, _ in seconds[1:]),  # the first compiles
+            "first_answer_s": statistics.median(x for _, x in seconds[1:]),
+        }
+        for name, seconds in found.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure, print a table, and write it as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
+    if not engine.mojo_available():
+        sys.exit(f"the Mojo library: {engine.why_not()}")
+    rows = []
+    for n in SERIES:
+        for kernel, contenders in one_series(n):
+            rows += rows_of(kernel, f"{n:,}", timed(contenders, options.rounds))
+    for horizon in HORIZONS:
+        rows += rows_of("first_touch", f"{horizon:,}", timed(touches(horizon), options.rounds))
+    for n_symbols, n in PANELS:
+        seconds = timed(panels(n_symbols, n), options.rounds)
+        rows += rows_of("panel", f"{n_symbols:,} x {n:,}", seconds)
+    result = {
+        "benchmark": "mojo",
+        "rounds": options.rounds,
+        "library_bytes": engine.BUILT.stat().st_size,
+        "faster": sorted(engine.FASTER),
+        "rows": rows,
+        "first_answer": first_answers(options.rounds),
+    }
+    for row in rows:
+        beside = ", ".join(f"{k} {v:.2f}" for k, v in row["times_faster_than"].items())
+        print(
+            f"{row['kernel']:12}{row['size']:>14}  {row['name']:13}"
+            f"{row['seconds'] * 1e6:12.1f} us   faster than {beside}"
+        )
+    for name, seconds in result["first_answer"].items():
+        print(
+            f"first answer on {name}: {seconds['first_answer_s'] * 1e3:.0f} ms after NumPy, "
+            f"which takes {seconds['import_numpy_s'] * 1e3:.0f} ms to import"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The examples of ``docs/compute.md``, run against a server."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from serving.app import create_app
+from storage.lake import ParquetLake
+from tests.serving.compute_world import SETTINGS
+from tests.serving.fakes import FakeRegistry
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "compute.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(bash|json|python)\n(.*?)```", PAGE, re.DOTALL)
+SHELL = [(text, BLOCKS[i + 1][1]) for i, (kind, text) in enumerate(BLOCKS) if kind == "bash"]
+PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+VARYING = {"computation_time_ms", "total_computation_time_ms", "mojo_used", "trace_id", "timestamp"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    lake = ParquetLake(tmp_path_factory.mktemp("lake"), fsync=False)
+    app = create_app(SETTINGS, lake=lake, registry=FakeRegistry())
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", proxy_headers=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(30)
+
+
+def constant(value: Any) -> Any:
+    """Return an answer without what differs from run to run."""
+    if isinstance(value, dict):
+        return {k: None if k in VARYING else constant(v) for k, v in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    return [constant(x) for x in value] if isinstance(value, list) else value
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize(("command", "answer"), SHELL)
+def test_a_command_answers_as_the_page_says(base: str, command: str, answer: str) -> None:
+    here = command.replace("127.0.0.1:8000", base)
+    done = subprocess.run(  # noqa: S603 - the page's own commands
+        ["/bin/bash", "-c", here], capture_output=True, check=True, timeout=60
+    )
+    assert constant(json.loads(done.stdout)) == constant(json.loads(answer))
+
+
+@pytest.mark.parametrize("program", PYTHON)
+def test_a_program_runs(base: str, program: str) -> None:
+    exec(compile(program.replace("127.0.0.1:8000", base), "compute.md", "exec"), {})  # noqa: S102
+
+
+def test_the_page_has_examples_of_every_kind() -> None:
+    assert (len(SHELL), len(PYTHON)) == (5, 2)
