@@ -1,7 +1,7 @@
 """The artefact that is served: a folder with ``bundle.json`` and, for XGBoost, ``booster.ubj``.
 
 JSON and XGBoost's own binary format, never pickle. Serving imports this module, so it needs NumPy
-alone; XGBoost (which loads pandas and scikit-learn) is imported when the first tree is asked.
+alone; trees are asked through XGBoost's library, not through its package (``trees``).
 """
 
 import hashlib
@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from learning.calibration import CLASSES, Conformal, VectorScaling
 from learning.first_passage import PASSAGE_FEATURES, FirstPassage
-from market.errors import FeatureMismatchError, LearningError, ModelNotFoundError
+from learning.trees import Trees
+from market.errors import FeatureMismatchError, ModelArtefactError
 
 FORMAT: Final = 1
 BUNDLE_FILE: Final = "bundle.json"
@@ -119,13 +120,7 @@ class Bundle:
         start = self.passage.log_probabilities(upper, lower, volatility)
         if self.booster is None:
             return start
-        margin = self._trees.inplace_predict(
-            rows.astype(np.float32),
-            base_margin=start.astype(np.float32),
-            predict_type="margin",
-            missing=float("nan"),
-        )
-        return np.asarray(margin, dtype=np.float64).reshape(start.shape)
+        return self._trees.margins(rows, start).astype(np.float64)
 
     @cached_property
     def _passage_columns(self) -> tuple[int, ...]:
@@ -135,12 +130,8 @@ class Bundle:
         return tuple(self.features.index(name) for name in PASSAGE_FEATURES)
 
     @cached_property
-    def _trees(self) -> Any:  # noqa: ANN401 - naming its type would import XGBoost
-        import xgboost as xgb  # noqa: PLC0415 - three seconds; a baseline never pays them
-
-        booster = xgb.Booster({"nthread": 1})
-        booster.load_model(bytearray(self.booster or b""))
-        return booster
+    def _trees(self) -> Trees:
+        return Trees(self.booster or b"")
 
     def document(self) -> dict[str, Any]:
         """Return what ``bundle.json`` holds."""
@@ -178,30 +169,25 @@ class Bundle:
 
         Raises
         ------
-        ModelNotFoundError
-            If there is no bundle.
-        LearningError
-            If it is not one that this code reads, or the trees do not hash to what it says.
+        ModelArtefactError
+            If there is no bundle, it is not one that this code reads, or the trees do not hash to
+            what it says.
         """
         try:
-            document = json.loads((path / BUNDLE_FILE).read_bytes())
-        except (FileNotFoundError, NotADirectoryError) as e:
-            raise ModelNotFoundError(
-                f"bundle: expected {BUNDLE_FILE} in {path}, was nothing"
-            ) from e
+            document = json.loads(_content(path, BUNDLE_FILE))
         except ValueError as e:
-            raise LearningError(f"bundle {path}: expected JSON, was: {e}") from e
+            raise ModelArtefactError(f"bundle {path}: expected JSON, was: {e}") from e
         try:
             return cls._of(document, path)
         except (KeyError, TypeError, AttributeError) as e:
-            raise LearningError(
+            raise ModelArtefactError(
                 f"bundle {path}: expected the fields of format {FORMAT}, was: {e!r}"
             ) from e
 
     @classmethod
     def _of(cls, document: Mapping[str, Any], path: Path) -> "Bundle":
         if document["format"] != FORMAT or document["classes"] != list(CLASSES):
-            raise LearningError(
+            raise ModelArtefactError(
                 f"bundle {path}: expected format {FORMAT} with classes {CLASSES}, "
                 f"was {document['format']} with {document['classes']}"
             )
@@ -222,14 +208,19 @@ class Bundle:
 def _booster(entry: Mapping[str, str] | None, path: Path) -> bytes | None:
     if entry is None:
         return None
-    try:
-        data = (path / entry["file"]).read_bytes()
-    except FileNotFoundError as e:
-        raise ModelNotFoundError(f"bundle {path}: expected {entry['file']}, was nothing") from e
+    data = _content(path, entry["file"])
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:
-        raise LearningError(f"bundle {path}: expected trees {entry['sha256']}, was {found}")
+        raise ModelArtefactError(f"bundle {path}: expected trees {entry['sha256']}, was {found}")
     return data
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as e:
+        was = "nothing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else e.strerror
+        raise ModelArtefactError(f"bundle {path}: expected {name}, was {was}") from e
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ Importing MLflow takes seconds and its client polls through many layers; an alia
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
@@ -13,10 +13,12 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx2
 import sqlalchemy as sa
 
-from market.errors import ModelNotFoundError, StorageError
+from learning.bundle import BUNDLE_FILE
+from market.errors import ModelArtefactError, ModelNotFoundError, StorageError
 from market.ports import ModelVersion
 
 BUNDLE_FOLDER: Final = "artifacts/bundle"  # below a logged model, where the pyfunc keeps the bundle
+_TRAIN: Final = "`wavehouse train` trains, judges and promotes"
 _DELETED: Final = "Deleted_Internal"
 _WORKSPACE: Final = "default"
 _LOGGED_MODEL: Final = re.compile(r"^models:/(m-[0-9a-f]+)$")
@@ -78,18 +80,20 @@ class SqlModelRegistry:
         Raises
         ------
         ModelNotFoundError
-            If there is no such model, alias or local artefact.
+            If there is no such model or alias.
+        ModelArtefactError
+            If the version that it names has no files on this filesystem.
         StorageError
             If the database cannot be read.
         """
-        version = self.aliases(name).get(alias)
-        if version is None:
-            known = ", ".join(self.names()) or "none"
+        aliases = self.aliases(name)
+        if alias not in aliases:
             raise ModelNotFoundError(
                 f"model {name}@{alias}: expected an alias in {self._where}, was nothing "
-                f"(registered models: {known})"
+                f"(aliases: {_list(aliases)}; registered models: {_list(self.names())}); "
+                f"{_TRAIN}"
             )
-        return self.by_version(name, version)
+        return self.by_version(name, aliases[alias])
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return a model's aliases and the versions that they name."""
@@ -103,7 +107,7 @@ class SqlModelRegistry:
         rows = self._rows(_live(name).where(_VERSIONS.c.version == version))
         if not rows:
             raise ModelNotFoundError(
-                f"model {name}: expected version {version} in {self._where}, was nothing"
+                f"model {name}: expected version {version} in {self._where}, was nothing; {_TRAIN}"
             )
         return self._version(rows[0])
 
@@ -125,7 +129,7 @@ class SqlModelRegistry:
             name=row.name,
             version=int(row.version),
             run_id=row.run_id or "",
-            artifact_path=str(bundle_folder(location, f"{row.name} version {row.version}")),
+            artifact_path=str(bundle_folder(location, f"model {row.name} version {row.version}")),
             tags={tag.key: tag.value for tag in tags},
         )
 
@@ -182,7 +186,9 @@ class RestModelRegistry:
         Raises
         ------
         ModelNotFoundError
-            If there is no such model or alias, or the artefact is not on this filesystem.
+            If there is no such model or alias.
+        ModelArtefactError
+            If the version that it names has no files on this filesystem.
         StorageError
             If the server cannot be asked.
         """
@@ -217,7 +223,7 @@ class RestModelRegistry:
         where = self._get(
             "model-versions/get-download-uri", {"name": name, "version": str(version)}
         )
-        folder = bundle_folder(str(where["artifact_uri"]), f"{name} version {version}")
+        folder = bundle_folder(str(where["artifact_uri"]), f"model {name} version {version}")
         return ModelVersion(
             name=name,
             version=version,
@@ -248,24 +254,40 @@ class RestModelRegistry:
             return dict(body)
         reason = body.get("message", f"HTTP {answer.status_code}")
         if body.get("error_code") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            wanted = f"{query.get('name', '')}@{query['alias']}" if "alias" in query else ""
             raise ModelNotFoundError(
-                f"model {query.get('name', '')}: expected in {self._url}, was: {reason}"
+                f"model {wanted or query.get('name', '')}: expected in {self._url}, "
+                f"was: {reason}; {_TRAIN}"
             )
         raise StorageError(f"registry {self._url}: expected {path}, was: {reason}")
 
 
 def bundle_folder(location: str, what: str) -> Path:
-    """Return the local folder with ``bundle.json`` of a model logged at ``location``."""
+    """Return the local folder with ``bundle.json`` of a model logged at ``location``.
+
+    Raises ``ModelArtefactError`` that names the version, the folder and what to do.
+    """
     parts = urlsplit(location)
     if parts.scheme not in ("", "file") or not parts.path:
-        raise ModelNotFoundError(
-            f"{what}: expected artefacts on a local or shared filesystem, was {location!r}"
+        raise ModelArtefactError(
+            f"{what}: expected artefacts on a local or shared filesystem, was {location!r}; "
+            "give MLflow an artefact root that is mounted here"
         )
     path = Path(unquote(parts.path) if parts.scheme else location)
     folder = path / BUNDLE_FOLDER
-    if not (folder / "bundle.json").is_file():
-        raise ModelNotFoundError(f"{what}: expected bundle.json in {folder}, was nothing")
-    return folder
+    try:
+        with (folder / BUNDLE_FILE).open("rb"):
+            return folder
+    except OSError as e:
+        was = "nothing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else e.strerror
+        raise ModelArtefactError(
+            f"{what}: expected {BUNDLE_FILE} in {folder}, was {was}; "
+            "restore it, or move the alias to another version"
+        ) from e
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _live(name: str) -> sa.Select[Any]:

@@ -8,8 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import learning.bundle
-import learning.calibration
-import learning.first_passage
-import market.errors
 from learning.alias_journal import AliasJournal, AliasMove
 from learning.bundle import Bundle
-from learning.provenance import library_versions
+from learning.description import describe
+from learning.logged_model import log_model
 from learning.registry import open_registry
 from market.errors import LearningError
 from market.ports import ModelVersion
@@ -36,6 +31,8 @@ EXPERIMENT: Final = "wavehouse"
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 TRAINING_TAG: Final = "wavehouse.training"
+LOOK_TAG: Final = "wavehouse.look"
+LOOKS_TAG: Final = "wavehouse.looks"  # of the registered model: how many there were
 ENVIRONMENT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -43,8 +40,6 @@ ENVIRONMENT: Final = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",  # or uv.lock, 0.4 MB, goes with every model
 }
-_SHIPPED: Final = (learning.bundle, learning.calibration, learning.first_passage, market.errors)
-_PYFUNC: Final = Path(__file__).with_name("served_pyfunc.py")
 
 
 class ModelStore:
@@ -129,13 +124,16 @@ class ModelStore:
             return min(int(version.version) for version in found)
         with self._run(mlflow, bundle, name) as run_id:
             self._record(run_id, bundle, *described)
-            model_id = self._log_model(mlflow, bundle, example)
-            tags = {**_facts(bundle), TRAINING_TAG: key}
-            return self._register(client, name, model_id, run_id, tags)
+            model_id = log_model(mlflow, bundle, example)
+            return self._register(client, name, model_id, run_id, bundle)
 
     def versions(self, name: str) -> Sequence[ModelVersion]:
         """Return all versions of a model, oldest first; none where it was never registered."""
         return open_registry(self.tracking_uri).versions(name)
+
+    def version(self, name: str, version: int) -> ModelVersion:
+        """Return one version; raise as ``ModelRegistry.by_version`` does where it is not there."""
+        return open_registry(self.tracking_uri).by_version(name, version)
 
     def champion(self, name: str) -> ModelVersion | None:
         """Return the champion, or ``None`` where there is none yet."""
@@ -147,6 +145,33 @@ class ModelStore:
         """Add figures to a run, e.g. its evaluation once the month after has matured."""
         with _mlflow():
             self._batch(run_id, metrics, {}, {})
+
+    def look(self, name: str, version: int) -> int:
+        """Return which judgement of this registered model a version's is, counted from 1.
+
+        The first time, the version is tagged with its number; judged again, it is the same look.
+        The count is the registered model's: deleting a version gives no look back.
+        """
+        with _mlflow():
+            client = self._client()
+            known = client.get_model_version(name, str(version)).tags.get(LOOK_TAG)
+            if known is not None:
+                return int(known)
+            look = 1 + int(client.get_registered_model(name).tags.get(LOOKS_TAG, 0))
+            client.set_registered_model_tag(name, LOOKS_TAG, str(look))
+            client.set_model_version_tag(name, str(version), LOOK_TAG, str(look))
+            return look
+
+    def tag(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, e.g. its edge once it was judged; readers see them at once."""
+        with _mlflow():
+            for key, value in tags.items():
+                self._client().set_model_version_tag(name, str(version), key, value)
+
+    def describe(self, name: str, version: int, bundle: Bundle, verdict: str) -> None:
+        """Let a version's paragraph end with what was found when it was judged."""
+        with _mlflow():
+            self._client().update_model_version(name, str(version), describe(bundle, verdict))
 
     def promote(self, name: str, version: int, *, who: str, reason: str) -> None:
         """Move ``champion`` to a version, and journal it."""
@@ -260,41 +285,13 @@ class ModelStore:
             tags=[RunTag(k, v) for k, v in tags.items()],
         )
 
-    def _log_model(
-        self,
-        mlflow: Any,  # noqa: ANN401 - MLflow is untyped
-        bundle: Bundle,
-        example: "npt.NDArray[np.float64]",
-    ) -> str:
-        import pandas as pd  # noqa: PLC0415 - heavy
-        from mlflow.models import ModelSignature  # noqa: PLC0415 - heavy
-        from mlflow.types import ColSpec, Schema  # noqa: PLC0415 - heavy
-
-        outputs = ("p_bearish", "p_neutral", "p_bullish")
-        signature = ModelSignature(
-            inputs=Schema([ColSpec("double", name) for name in bundle.features]),
-            outputs=Schema([ColSpec("double", name) for name in outputs]),
-        )
-        with tempfile.TemporaryDirectory(prefix="wavehouse-model-") as folder:
-            bundle.save(Path(folder) / "bundle")
-            _ship_source(Path(folder) / "source")
-            info = mlflow.pyfunc.log_model(
-                name=bundle.kind,
-                python_model=str(_PYFUNC),
-                artifacts={part: str(Path(folder) / part) for part in ("bundle", "source")},
-                signature=signature,
-                input_example=pd.DataFrame(example, columns=list(bundle.features)),
-                pip_requirements=_requirements(bundle),
-            )
-        return str(info.model_id)
-
     def _register(
         self,
         client: Any,  # noqa: ANN401 - MLflow is untyped
         name: str,
         model_id: str,
         run_id: str,
-        tags: Mapping[str, str],
+        bundle: Bundle,
     ) -> int:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - heavy
 
@@ -308,7 +305,8 @@ class ModelStore:
             name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags=dict(tags),
+            tags={**_facts(bundle), TRAINING_TAG: training_key(bundle)},
+            description=describe(bundle),
             model_id=model_id,
             await_creation_for=0,
         )
@@ -331,23 +329,6 @@ def _facts(bundle: Bundle) -> dict[str, str]:
         "wavehouse.code_version": made.code_version,
         "wavehouse.label_version": made.label_version,
     }
-
-
-def _requirements(bundle: Bundle) -> list[str]:
-    names = ["mlflow", "numpy", "pandas"]
-    if bundle.booster is not None:
-        names.append("xgboost-cpu|xgboost")
-    return [f"{name}=={version}" for name, version in library_versions(*names).items()]
-
-
-def _ship_source(folder: Path) -> None:
-    """Copy the few modules that a bundle needs, for those who have MLflow and not Wavehouse."""
-    for module in _SHIPPED:
-        source = Path(str(module.__file__))
-        package = folder / module.__name__.split(".")[0]
-        package.mkdir(parents=True, exist_ok=True)
-        (package / "__init__.py").touch()
-        shutil.copyfile(source, package / source.name)
 
 
 @contextmanager

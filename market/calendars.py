@@ -38,6 +38,7 @@ _NOON = MICROSECONDS_PER_DAY // 2
 _FIRST_DAY, _LAST_DAY = -25_567, 84_005  # 1900-01-01, 2200-01-01
 _SLACK_DAYS = 3  # a session of day d lies within d - 1 … d + 2 in UTC, in every zone
 _DAYS_FROM_MONDAY = 3  # 1970-01-01 was a Thursday
+_KEPT_SPANS = 64  # of days; a stage asks for the same few over and over, at 40 us each
 _WEEKDAYS_OPEN = {"crypto": 7, "fx": 5}
 
 
@@ -215,7 +216,7 @@ def calendar_named(name: str, anchor: str | None = None) -> SessionCalendar:
         raise InputError(f"calendar: expected one of {known}, was {name!r}")
     opening = anchor or _DEFAULT_ANCHORS[name]
     rule = functools.partial(_daily, *_parse_anchor(opening), _WEEKDAYS_OPEN[name])
-    return SessionCalendar(name, opening, rule)
+    return SessionCalendar(name, opening, functools.lru_cache(maxsize=_KEPT_SPANS)(rule))
 
 
 def named_step(step: Step) -> Step:
@@ -263,7 +264,10 @@ def _daily(
         local -= MICROSECONDS_PER_DAY
     opens = local - _utc_offsets(local, zone)
     is_open = (days[:-1] + _DAYS_FROM_MONDAY) % 7 < weekdays
-    return days[:-1][is_open], opens[:-1][is_open], opens[1:][is_open]
+    found = days[:-1][is_open], opens[:-1][is_open], opens[1:][is_open]
+    for array in found:
+        array.flags.writeable = False  # kept for whoever asks next
+    return found
 
 
 def _utc_offsets(local_us: Instants, zone: zoneinfo.ZoneInfo) -> Instants:

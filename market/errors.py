@@ -17,7 +17,8 @@
     └── LearningError                 a model could not be trained, found or asked
         ├── NotEnoughDataError        too few matured rows for the blocks that were asked
         ├── FeatureMismatchError      the vector is not the model's (HTTP 422)
-        └── ModelNotFoundError        no such model, version or alias (HTTP 404)
+        ├── ModelNotFoundError        no such model, version or alias (HTTP 404)
+        └── ModelArtefactError        a version's files are missing or damaged (HTTP 503)
 
 Kernels know nothing of this tree: they raise ``ValueError`` and ``TypeError``, as NumPy does.
 Messages read ``name: expected …, was …``.
@@ -132,3 +133,9 @@ class ModelNotFoundError(LearningError):
     """No such model, version or alias."""
 
     code = "MODEL_NOT_FOUND"
+
+
+class ModelArtefactError(LearningError):
+    """A version is registered and its files are not there, cannot be read or are damaged."""
+
+    code = "MODEL_ARTEFACT"

@@ -92,6 +92,10 @@ class Lake(Protocol):
         """Return the rows of these versions, in the order given."""
         ...
 
+    def row(self, ref: PartitionRef, ts_us: int | None = None) -> pl.DataFrame:
+        """Return the rows of the bar that opens at ``ts_us``, or a version's last row."""
+        ...
+
     def state(self, ref: PartitionRef) -> dict[str, npt.NDArray[np.generic]]:
         """Return the state saved with this version ({} where there is none)."""
         ...
@@ -129,6 +133,14 @@ class Provider(Protocol):
         """Return the half-open interval of bar opens that the source can deliver."""
         ...
 
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> str | None:
+        """Return what moves when ``fetch`` of the window would answer otherwise.
+
+        ``None`` where only fetching would tell (a remote source): what was ingested then counts
+        until it is asked for by force.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
@@ -149,9 +161,12 @@ class ModelRegistry(Protocol):
         ...
 
     def by_alias(self, name: str, alias: str) -> ModelVersion:
-        """Return the version that an alias names; raise ``ModelNotFoundError``."""
+        """Return the version that an alias names.
+
+        Raises ``ModelNotFoundError``; ``ModelArtefactError`` where the version has no files.
+        """
         ...
 
     def by_version(self, name: str, version: int) -> ModelVersion:
-        """Return one version; raise ``ModelNotFoundError``."""
+        """Return one version; raise as ``by_alias`` does."""
         ...

@@ -13,7 +13,7 @@ from learning.bundle import Bundle
 from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
 from market.settings import ServingSettings
-from serving import errors
+from serving import docs_pages, errors
 from serving.dependencies import Services
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
@@ -36,7 +36,10 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect to another host's idea of us helps nobody
+        docs_url=None,  # the framework's own pages need another host: ours follow
+        redoc_url=None,
     )
+    docs_pages.install(app)
     for router in (predict.router, labels.router, models.router, health.router, metrics.router):
         app.include_router(router)
     return app

@@ -42,6 +42,7 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.NotEnoughDataError: 400,
     market_errors.FeatureMismatchError: 422,
     market_errors.ModelNotFoundError: 404,
+    market_errors.ModelArtefactError: 503,
 }
 
 HTTP_CODES: Final = {

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from market.errors import FeatureMismatchError, NotMaterializedError
 from market.months import month_of
@@ -53,11 +52,11 @@ def stored(lake: Lake, instrument: str, timeframe: str, ts_us: int | None) -> St
     if ts_us is None:
         return _newest(lake, instrument, timeframe)
     ref = lake.resolve(PartitionKey(TABLE, timeframe, instrument, month_of(ts_us)))
-    ts = from_us(ts_us)
-    rows = lake.read([ref]).filter(pl.col("ts") == ts)
+    rows = lake.row(ref, ts_us)
     if rows.is_empty():
+        ts = from_us(ts_us).isoformat()
         raise NotMaterializedError(
-            f"ts: expected the open of a complete bar of {ref.key.path}, was {ts.isoformat()}"
+            f"ts: expected the open of a complete bar of {ref.key.path}, was {ts}"
         )
     return StoredRow(rows.row(0, named=True), ref)
 
@@ -104,7 +103,7 @@ def _newest(lake: Lake, instrument: str, timeframe: str) -> StoredRow:
     for month in reversed(lake.months(TABLE, timeframe, instrument)):
         ref = lake.find(PartitionKey(TABLE, timeframe, instrument, month))
         if ref is not None and ref.rows > 0:
-            return StoredRow(lake.read([ref]).row(-1, named=True), ref)
+            return StoredRow(lake.row(ref).row(0, named=True), ref)
     raise NotMaterializedError(
         f"{TABLE}/{timeframe}/{instrument}: expected a materialised month with rows, was none; "
         "run wavehouse materialize"

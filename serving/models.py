@@ -229,9 +229,11 @@ def choose(
         if (kind is None or s.bundle.kind == kind) and _fits(s, timeframe)
     ]
     if not fitting:
-        raise _absent(
-            snapshot, f"model: expected one for {_wish(kind, timeframe)}, was {_list(served)}"
-        )
+        message = f"model: expected one for {_wish(kind, timeframe)} {_served(served)}, was none"
+        suspects = sorted(snapshot.failures.keys() - served.keys())
+        if suspects:  # what did not load may be the one that fits
+            raise ModelNotReadyError(f"{message}; not loaded: {', '.join(suspects)}")
+        raise _absent(snapshot, message)
     best = min(_rank(s.bundle.kind) for s in fitting)
     finalists = [s for s in fitting if _rank(s.bundle.kind) == best]
     if len(finalists) > 1:
@@ -245,7 +247,7 @@ def _named(snapshot: Snapshot, name: str, *, kind: str | None, timeframe: str | 
     if found is None:
         if name in snapshot.failures:
             raise ModelNotReadyError(f"model {name}: {snapshot.failures[name]}")
-        raise _absent(snapshot, f"model: expected {_list(snapshot.served)}, was {name!r}")
+        raise _absent(snapshot, f"model: expected one {_served(snapshot.served)}, was {name!r}")
     if kind is not None and found.bundle.kind != kind:
         raise InputError(f"model_type: expected {found.bundle.kind} of {name}, was {kind!r}")
     if not _fits(found, timeframe):
@@ -255,7 +257,7 @@ def _named(snapshot: Snapshot, name: str, *, kind: str | None, timeframe: str | 
 
 
 def _absent(snapshot: Snapshot, message: str) -> LearningError:
-    if not snapshot.served and (snapshot.failures or snapshot.registry_error):
+    if not snapshot.served and snapshot.registry_error is not None:
         return ModelNotReadyError(message)
     return ModelNotFoundError(message)
 
@@ -268,8 +270,8 @@ def _wish(kind: str | None, timeframe: str | None) -> str:
     return " ".join(part for part in (kind, timeframe) if part) or "any request"
 
 
-def _list(served: Mapping[str, Any]) -> str:
-    return "one of " + ", ".join(sorted(served)) if served else "no model served"
+def _served(served: Mapping[str, Any]) -> str:
+    return f"of those served ({', '.join(sorted(served)) or 'none'})"
 
 
 def _rank(kind: str) -> int:

@@ -30,8 +30,16 @@ def storage_errors(name: str, folder: Path) -> Iterator[None]:
             raise StorageFullError(
                 f"{name}: expected room on the disk, was full ({_free_bytes(folder)} bytes free)"
             ) from e
-        what = f"{e.strerror}: {e.filename}" if e.filename else str(e)
-        raise StorageError(f"{name}: expected a folder that can be written, was {what}") from e
+        raise StorageError(f"{name}: expected a folder that can be written, was {_why(e)}") from e
+
+
+@contextmanager
+def read_errors(name: str) -> Iterator[None]:
+    """Translate what the operating system refuses while ``name`` is read."""
+    try:
+        yield
+    except OSError as e:
+        raise StorageError(f"{name}: expected files that can be read, was {_why(e)}") from e
 
 
 def make_folder(folder: Path, *, fsync: bool) -> None:
@@ -126,6 +134,10 @@ def _write(path: Path, data: bytes, *, at: int, fsync: bool) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _why(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error)
 
 
 def _free_bytes(folder: Path) -> int:

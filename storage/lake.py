@@ -16,10 +16,9 @@ Belongs here: what the ``Lake`` port asks for. Keep out: what tables mean; SQL (
 """
 
 import io
-import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -44,7 +43,6 @@ COMPRESSION_LEVEL: Final = 3
 
 _LOCK: Final = ".lock"
 _ATTEMPTS: Final = 4  # to read the newest rows while retention takes resolved versions away
-_MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=^+-]*")
 
 
@@ -168,10 +166,12 @@ class ParquetLake:
     def find(self, key: PartitionKey) -> PartitionRef | None:
         """Return what the pointer names, or ``None`` where nothing was materialised.
 
-        Raises ``CorruptPartitionError`` where the pointer cannot be read.
+        Raises ``CorruptPartitionError`` where the pointer makes no sense, ``StorageError`` (as all
+        that reads) where the operating system refuses.
         """
         folder = self._folder(key)
-        data = pointers.read_pointer(folder)
+        with durable.read_errors(key.path):
+            data = pointers.read_pointer(folder)
         return None if data is None else pointers.decode(key, data, folder / pointers.POINTER)
 
     def resolve(self, key: PartitionKey) -> PartitionRef:
@@ -184,11 +184,15 @@ class ParquetLake:
     def months(self, table: str, timeframe: str, instrument: str) -> Sequence[str]:
         """Return the months of a series that are materialised, in order."""
         folder = self._series(table, timeframe, instrument)
-        return tuple(m for m in _folders(folder) if (folder / m / pointers.POINTER).exists())
+        with durable.read_errors(f"{table}/{timeframe}/{instrument}"):
+            return tuple(
+                m for m in pointers.month_folders(folder) if pointers.has_pointer(folder / m)
+            )
 
     def versions(self, key: PartitionKey) -> tuple[pointers.Move, ...]:
         """Return every version that the pointer has named and since when, oldest first."""
-        return pointers.history(key, self._folder(key))
+        with durable.read_errors(key.path):
+            return pointers.history(key, self._folder(key))
 
     def files(self, refs: Iterable[PartitionRef]) -> list[Path]:
         """Return the exact paths of these versions' rows."""
@@ -202,6 +206,16 @@ class ParquetLake:
         """
         return self._read(list(refs), offset=0)
 
+    def row(self, ref: PartitionRef, ts_us: int | None = None) -> pl.DataFrame:
+        """Return the rows of the bar that opens at ``ts_us``, or a version's last row.
+
+        Empty where there is none. Reads the row groups that may hold it, by their statistics.
+        """
+        if ts_us is None:
+            return self._read([ref], offset=max(0, ref.rows - 1))
+        instant = pl.lit(ts_us, dtype=pl.Datetime("us", "UTC"))
+        return self._collect([ref], lambda scan: scan.filter(pl.col("ts") == instant))
+
     def state(self, ref: PartitionRef) -> dict[str, npt.NDArray[np.generic]]:
         """Return the state saved with this version: fresh, writable arrays ({} if there is none).
 
@@ -210,10 +224,11 @@ class ParquetLake:
         if not ref.state_version:
             return {}
         path = self._folder(ref.key) / f"{ref.version}.state"
-        try:
-            encoded = path.read_bytes()
-        except FileNotFoundError as e:
-            raise self._gone(ref, path) from e
+        with durable.read_errors(ref.key.path):
+            try:
+                encoded = path.read_bytes()
+            except FileNotFoundError as e:
+                raise self._gone(ref, path) from e
         if canonical.state_version(encoded) != ref.state_version:
             raise CorruptPartitionError(f"{path}: expected a state that hashes to its name")
         return canonical.decode_state(encoded)
@@ -254,7 +269,10 @@ class ParquetLake:
     ) -> list[PartitionRef]:
         refs: list[PartitionRef] = []
         found = 0
-        for month in reversed(_folders(self._series(table, timeframe, instrument))):
+        path = f"{table}/{timeframe}/{instrument}"
+        with durable.read_errors(path):
+            months = pointers.month_folders(self._series(table, timeframe, instrument))
+        for month in reversed(months):
             ref = self.find(PartitionKey(table, timeframe, instrument, month))
             if ref is None:
                 continue
@@ -264,7 +282,6 @@ class ParquetLake:
             if found >= rows:
                 break
         if not refs:
-            path = f"{table}/{timeframe}/{instrument}"
             raise NotMaterializedError(f"{path}: {_run(table, instrument, 'YYYY-MM')}")
         return refs[::-1]
 
@@ -301,25 +318,28 @@ class ParquetLake:
     def _read(self, refs: Sequence[PartitionRef], *, offset: int) -> pl.DataFrame:
         if not refs:
             raise InputError("refs: expected at least one version, was none")
-        expected = sum(ref.rows for ref in refs)
-        try:
-            scan = pl.scan_parquet(self.files(refs), glob=False, hive_partitioning=False)
-            frame = (scan.slice(offset) if offset else scan).collect()
-        except (pl.exceptions.PolarsError, OSError) as e:
-            self._diagnose(refs, e)
-        if frame.height != expected - offset:
+        frame = self._collect(refs, lambda scan: scan.slice(offset) if offset else scan)
+        if frame.height != sum(ref.rows for ref in refs) - offset:
             self._diagnose(refs, None)
         return frame
+
+    def _collect(
+        self, refs: Sequence[PartitionRef], pick: Callable[[pl.LazyFrame], pl.LazyFrame]
+    ) -> pl.DataFrame:
+        try:
+            scan = pl.scan_parquet(self.files(refs), glob=False, hive_partitioning=False)
+            return pick(scan).collect()
+        except (pl.exceptions.PolarsError, OSError) as e:
+            self._diagnose(refs, e)
 
     def _diagnose(self, refs: Sequence[PartitionRef], cause: Exception | None) -> NoReturn:
         """Raise the error that names the file which could not be read with the others."""
         schema: pl.Schema | None = None
         for ref, path in zip(refs, self.files(refs), strict=True):
             try:
-                frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-            except FileNotFoundError as e:
-                raise self._gone(ref, path) from e
-            except (pl.exceptions.PolarsError, OSError) as e:
+                with durable.read_errors(ref.key.path):
+                    frame = self._whole(ref, path)
+            except pl.exceptions.PolarsError as e:
                 raise CorruptPartitionError(f"{path}: expected a Parquet file, was {e}") from e
             if frame.height != ref.rows:
                 raise CorruptPartitionError(
@@ -329,6 +349,12 @@ class ParquetLake:
                 raise SchemaError(f"{path}: expected {schema}, was {frame.schema}") from cause
             schema = frame.schema
         raise StorageError(f"{refs[0].key.path}: expected rows, was {cause}") from cause
+
+    def _whole(self, ref: PartitionRef, path: Path) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(path, glob=False, hive_partitioning=False)
+        except FileNotFoundError as e:
+            raise self._gone(ref, path) from e
 
     def _gone(self, ref: PartitionRef, path: Path) -> StorageError:
         current = self.find(ref.key)
@@ -347,15 +373,6 @@ def check_names(table: str, timeframe: str, instrument: str, month: str = "2000-
             raise InputError(f"{name}: expected a name of letters and digits, was {part!r}")
     if parse_month(month) != month:
         raise InputError(f"month: expected YYYY-MM, was {month!r}")
-
-
-def _folders(series: Path) -> list[str]:
-    """Return the names of a series' months, oldest first."""
-    try:
-        with os.scandir(series) as entries:
-            return sorted(entry.name for entry in entries if _MONTH.fullmatch(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _holds(path: Path, data: bytes) -> bool:

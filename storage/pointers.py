@@ -9,6 +9,7 @@ readers leave it out and the next writer cuts it off. The journal alone holds a 
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _POINTER_OPTIONS: Final = (
 _LINE_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _BLOCK_BYTES: Final = 16_384
 _WRITTEN_AT: Final = "written_at"
+_MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 Record = Mapping[str, Any]
 
@@ -84,6 +86,24 @@ def read_pointer(folder: Path) -> bytes | None:
         return (folder / POINTER).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def month_folders(series: Path) -> list[str]:
+    """Return the names of a series' months, oldest first, also of those without a pointer."""
+    try:
+        with os.scandir(series) as entries:
+            return sorted(entry.name for entry in entries if _MONTH.fullmatch(entry.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def has_pointer(folder: Path) -> bool:
+    """Tell whether there is a pointer; a folder that cannot be looked into is not one without."""
+    try:
+        (folder / POINTER).stat()  # not exists(): it takes what is unreadable for not there
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def move_pointer(folder: Path, data: bytes | None, *, fsync: bool) -> None:
@@ -158,7 +178,7 @@ def _backwards(path: Path) -> Iterator[_Line]:
     """Yield a journal's lines from its end: a writer needs two of them, however many there are."""
     try:
         journal = path.open("rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     with journal:
         at, rest = journal.seek(0, os.SEEK_END), b""

@@ -72,7 +72,7 @@ def _lake(services: Services) -> tuple[Check, list[Newest]]:
             services.lake.months(TABLE, "D", "health")
     except CorruptPartitionError as e:  # one series is damaged, the others can be served
         return Check(status="degraded", message=str(e)), []
-    except (WavehouseError, OSError) as e:
+    except WavehouseError as e:
         return Check(status="down", message=f"lake: expected an answer, was {_name(e)}"), []
     if services.book is not None and not newest:
         message = "lake: expected a materialised series of features, was none"

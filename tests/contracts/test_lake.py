@@ -154,6 +154,33 @@ def test_newest_is_the_tail_of_the_whole_series(lake: Lake, n: int) -> None:
     assert_frame_equal(lake.newest(*SERIES, rows=n), lake.read(refs).tail(n))
 
 
+def test_a_row_is_found_by_its_instant(lake: Lake) -> None:
+    rows = candles("2017-05", 30).gather([i for i in range(30) if i != 7])
+    ref = lake.write(KEY, rows, code_version="", inputs={})
+    for i, ts_us in enumerate(rows["ts"].to_physical().to_list()):
+        assert_frame_equal(lake.row(ref, ts_us), rows.slice(i, 1), check_exact=True)
+    gap_us = int(candles("2017-05", 8)["ts"].to_physical()[7])
+    assert ref.first_us is not None
+    for ts_us in (gap_us, ref.first_us - 1, ref.first_us + 1, 0, -1, 2**53):
+        assert_frame_equal(lake.row(ref, ts_us), rows.clear())
+    assert_frame_equal(lake.row(ref), rows.tail(1), check_exact=True)
+
+
+def test_rows_of_one_bar_are_found_together(lake: Lake) -> None:
+    rows = pl.concat([candles("2017-05", 3, shift=float(i)) for i in range(4)]).sort(
+        "ts", maintain_order=True
+    )
+    ref = lake.write(KEY, rows, code_version="", inputs={})
+    assert_frame_equal(lake.row(ref, ref.last_us), rows.tail(4))
+    assert_frame_equal(lake.row(ref), rows.tail(1))
+
+
+def test_a_month_without_rows_has_no_last_one(lake: Lake) -> None:
+    ref = write(lake, n=0)
+    for found in (lake.row(ref), lake.row(ref, 0)):
+        assert_frame_equal(found, candles("2017-05", 1).clear())
+
+
 def test_what_is_missing_says_what_to_run(lake: Lake) -> None:
     assert lake.find(KEY) is None
     with pytest.raises(NotMaterializedError) as e:
@@ -189,6 +216,10 @@ def test_a_version_that_is_not_there_cannot_be_read(lake: Lake) -> None:
     never = PartitionRef(KEY, "0" * 32, "0" * 32, 1, None, None, "")
     with pytest.raises(NotMaterializedError):
         lake.read([ref, never])
+    with pytest.raises(NotMaterializedError):
+        lake.row(never)
+    with pytest.raises(NotMaterializedError):
+        lake.row(never, 0)
     with pytest.raises(NotMaterializedError):
         lake.state(never)
 
@@ -263,6 +294,7 @@ def test_the_writers_place_is_free_again_after_an_error(lake: Lake) -> None:
         pool.submit(write, lake).result()
 
 
+@pytest.mark.slow
 def test_readers_see_one_version_or_another_while_it_is_rewritten(lake: Lake) -> None:
     write(lake)
     stop = threading.Event()

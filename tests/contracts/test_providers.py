@@ -8,6 +8,7 @@ P03 a window is half-open                   P09 nothing comes from outside the s
 P04 neighbouring windows tile               P10 every bar has ended by the watermark
 P05 asking again gives the same             P11 an empty window is empty, a backward one refused
 P06 bars come in order, each once           P12 an option that is not known is named
+P13 a fingerprint stays while the bars do, and windows with other bars have others; or it has none
 """
 
 import dataclasses
@@ -217,3 +218,16 @@ def test_p12_an_unknown_option_is_named(subject: Subject) -> None:
     wrong = dataclasses.replace(subject.instrument, options=options)
     with pytest.raises(InputError, match=r"options\.volumes: expected one of .*, was 'volumes'"):
         subject.provider.fetch(wrong, START_US, START_US + HOUR_US)
+
+
+def test_p13_a_fingerprint_names_the_bars_of_its_window(subject: Subject) -> None:
+    start, end = subject.provider.span(subject.instrument)
+    cut = start + (end - start) // 2
+
+    def fingerprint(first_us: int, last_us: int) -> str | None:
+        return subject.provider.fingerprint(subject.instrument, first_us, last_us)
+
+    halves = [fingerprint(start, cut), fingerprint(cut, end)]
+    assert [fingerprint(start, cut), fingerprint(cut, end)] == halves
+    is_remote = subject.provider.name == "binance"
+    assert halves == [None, None] if is_remote else len({*halves, None}) == 3

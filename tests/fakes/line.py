@@ -24,6 +24,7 @@ from market.timeframes import Timeframe
 from orchestration.definitions import build_defs
 from orchestration.graph import data_stages
 from orchestration.partitions import INSTRUMENTS, partition_key
+from providers.conventions import fingerprint
 from storage.lake import ParquetLake
 from tests.proofs.synthetic import bars
 
@@ -44,13 +45,17 @@ def hourly(
 
 
 class FrameProvider:
-    """Delivers one frame; ``until_us`` hides what lies behind it, ``before`` breaks a fetch."""
+    """Delivers one frame; ``until_us`` hides what lies behind it, ``before`` breaks a fetch.
+
+    It has no fingerprint, as a remote source has none, unless it ``is_marked``.
+    """
 
     name = "frame"
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
         self.until_us: int | None = None
+        self.is_marked = False
         self.before: Callable[[str], None] = lambda _month: None
         self.spoil: Callable[[str, pl.DataFrame], pl.DataFrame] = lambda _month, rows: rows
         self.fetched: list[str] = []
@@ -68,6 +73,14 @@ class FrameProvider:
         """Return from the first open to the end of the last bar."""
         stamps = self._present["ts"].dt.timestamp("us")
         return int(stamps[0]), self._end(instrument)
+
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> str | None:
+        """Return what tells that the frame has changed, unless the source is one that cannot."""
+        if not self.is_marked:
+            return None
+        stamps = pl.col("ts").dt.timestamp("us")
+        rows = self._present.filter((stamps >= start_us) & (stamps < end_us))
+        return fingerprint(Bars(rows, self._end(instrument)), end_us)
 
     def restate(self, row: int, **values: float) -> pl.DataFrame:
         """Change one bar as the source would, and return it as it is now."""

@@ -102,6 +102,11 @@ class MemoryLake:
             raise SchemaError("refs: expected the same columns in all versions")
         return pl.concat(frames, rechunk=True)
 
+    def row(self, ref: PartitionRef, ts_us: int | None = None) -> pl.DataFrame:
+        """Return the rows at an instant, or the last one."""
+        rows = self._content(ref).rows
+        return rows.tail(1) if ts_us is None else rows.filter(pl.col("ts").to_physical() == ts_us)
+
     def state(self, ref: PartitionRef) -> dict[str, npt.NDArray[np.generic]]:
         """Return the state saved with this version."""
         encoded = self._content(ref).state

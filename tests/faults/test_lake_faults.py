@@ -143,6 +143,7 @@ def whole_after(lake: ParquetLake, ref: PartitionRef) -> int:
     return whole(lake)
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_series(lake: ParquetLake, start: Start) -> None:
     children = [start("write-some", lake.root, first) for first in (100, 200)]
     waits = [int(finish(child)) for child in children]

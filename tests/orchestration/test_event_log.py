@@ -46,6 +46,7 @@ def events(found: dg.DagsterInstance) -> list[tuple[str, str | None]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written_by_ours", [True, False])
 def test_either_reads_what_the_other_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, written_by_ours: bool

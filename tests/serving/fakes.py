@@ -78,6 +78,7 @@ class WatchedLake(ParquetLake):
     def __init__(self, root: Path) -> None:
         super().__init__(root, fsync=False)
         self.months_read: list[str] = []
+        self.rows_read: list[str] = []
         self.failure: Exception | None = None
 
     def read(self, refs: Iterable[PartitionRef]) -> pl.DataFrame:
@@ -85,6 +86,11 @@ class WatchedLake(ParquetLake):
         found = list(refs)
         self.months_read += [ref.key.month for ref in found]
         return super().read(found)
+
+    def row(self, ref: PartitionRef, ts_us: int | None = None) -> pl.DataFrame:
+        """Read one row, and write down of which month."""
+        self.rows_read.append(ref.key.month)
+        return super().row(ref, ts_us)
 
     def months(self, table: str, timeframe: str, instrument: str) -> Sequence[str]:
         """List months, or fail as told."""

@@ -176,6 +176,7 @@ def _tree(cls: type[WavehouseError]) -> Iterator[type[WavehouseError]]:
         ("NotEnoughDataError", 400),
         ("FeatureMismatchError", 422),
         ("ModelNotFoundError", 404),
+        ("ModelArtefactError", 503),
     ],
 )
 def test_each_error_has_its_status(name: str, status: int) -> None:

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from market.errors import CorruptPartitionError, StorageError
+from market.errors import CorruptPartitionError
 from serving.app import create_app
 from serving.operations import MetricsReport
 from tests.serving.fakes import FEATURE_NAMES, WatchedLake, World, book
@@ -46,14 +46,16 @@ def test_an_empty_lake_is_degraded(world: World) -> None:
     assert (health["status"], health["checks"]["lake"]["status"]) == ("degraded", "degraded")
 
 
-@pytest.mark.parametrize("failure", [StorageError("gone"), OSError("gone")])
-def test_a_lake_that_is_down_is_unhealthy(
-    world: World, client: TestClient, failure: Exception
-) -> None:
-    world.lake.failure = failure
+def test_a_lake_that_is_down_is_unhealthy(world: World, client: TestClient) -> None:
+    series = world.folder / "lake/features/H4/EURUSD"
+    series.rename(series.with_name("moved"))
+    series.symlink_to(series)  # whoever opens it is refused by the operating system
     response = client.get("/health")
     assert (response.status_code, response.json()["status"]) == (503, "unhealthy")
     assert response.json()["checks"]["lake"]["status"] == "down"
+    refused = client.post("/predict", json={"instrument": "EURUSD", "timeframe": "H4"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "STORAGE")
+    assert str(world.folder) not in response.text + refused.text
 
 
 def test_one_damaged_series_is_degraded(world: World, client: TestClient) -> None:

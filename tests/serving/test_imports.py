@@ -4,22 +4,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xgboost as xgb
+
+from tests.serving.fakes import FEATURE_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN = ("dagster", "mlflow", "pandas", "sklearn", "matplotlib", "exchange_calendars")
+FORBIDDEN = (
+    "dagster", "mlflow", "pandas", "sklearn", "scipy", "xgboost", "matplotlib",
+    "exchange_calendars",
+)  # fmt: skip
 
 PROGRAM = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from starlette.testclient import TestClient
+from learning.registry import BUNDLE_FOLDER
 from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
 from serving import main
-from tests.serving.fakes import World, mlflow_home
+from tests.serving.fakes import World, bundle, mlflow_home
 
-home = Path(sys.argv[1])
+home, trees = map(Path, sys.argv[1:])
 World(home / "data")
-mlflow_home(home)
+artefact = mlflow_home(home).parent / "artifacts" / "1" / BUNDLE_FOLDER
+if trees.name != "none":
+    replace(bundle(), kind="xgboost", booster=trees.read_bytes()).save(artefact)
 app = main.build(
     ServingSettings(),
     home=HomeSettings(home=home),
@@ -28,7 +39,9 @@ app = main.build(
 )
 with TestClient(app) as client:
     series = {"instrument": "EURUSD", "timeframe": "H4"}
-    assert client.post("/predict", json=series).status_code == 200
+    answer = client.post("/predict", json=series)
+    assert answer.status_code == 200
+    assert answer.json()["kind"] == ("first_passage" if trees.name == "none" else "xgboost")
     dates = {"start_date": "2017-11-01", "end_date": "2017-12-01"}
     labels = {"instrument_id": "EURUSD", "granularity": "H4"} | dates
     assert client.get("/v1/labels", params=labels).status_code == 200
@@ -37,11 +50,23 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Return the packages that a process which has served has imported."""
+def grown() -> bytes:
+    """Return a few trees on the features that the tests' model takes."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((300, len(FEATURE_NAMES))), rng.integers(0, 3, 300)
+    settings = {"objective": "multi:softprob", "num_class": 3, "nthread": 1}
+    booster = xgb.train(settings, xgb.DMatrix(x, y), num_boost_round=5)
+    return bytes(booster.save_raw("ubj"))
+
+
+@pytest.fixture(scope="module", params=["none", "booster.ubj"])
+def imported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> set[str]:
+    """Return the packages that a process which has served has imported; with trees or without."""
+    world = tmp_path_factory.mktemp("world")
+    trees = world / request.param
+    trees.write_bytes(grown())
     process = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("world"))],
+        [sys.executable, "-c", PROGRAM, str(world), str(trees)],
         cwd=ROOT,
         capture_output=True,
         text=True,

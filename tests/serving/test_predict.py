@@ -65,7 +65,7 @@ def test_the_newest_row_is_read_with_its_data_version(world: World, client: Test
         "version": version.stem,
         "code_version": "code-1",
     }
-    assert world.lake.months_read == ["2018-01"]
+    assert (world.lake.rows_read, world.lake.months_read) == (["2018-01"], [])
 
 
 @pytest.mark.parametrize("ts", ["2017-12-01T06:00:00Z", "2017-12-01T01:00:00-05:00"])
@@ -73,7 +73,7 @@ def test_a_row_is_read_by_its_open(world: World, client: TestClient, ts: str) ->
     answer = client.post("/predict", json=SERIES | {"ts": ts, "timeframe": "h4"}).json()
     assert answer["ts"] == "2017-12-01T06:00:00Z"
     assert answer["features"]["rsi_14"] == 51.0
-    assert world.lake.months_read == ["2017-12"]
+    assert (world.lake.rows_read, world.lake.months_read) == (["2017-12"], [])
 
 
 def test_a_stored_row_and_the_same_vector_given_have_one_id(client: TestClient) -> None:

@@ -1,13 +1,15 @@
 """What the lake on disk promises beyond the port: bytes, history, retention, damage."""
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -97,7 +99,6 @@ def test_chunks_and_flags_of_the_frame_do_not_reach_the_file(tmp_path: Path) -> 
 
 
 def test_the_file_is_sorted_compressed_and_has_statistics(lake: ParquetLake) -> None:
-    pq: Any = pytest.importorskip("pyarrow.parquet")
     rows = pl.concat([candles("2017-05", 700)] * 20)
     (path,) = lake.files([lake.write(KEY, rows, code_version="", inputs={})])
     metadata: Any = pq.read_metadata(path)
@@ -298,6 +299,105 @@ def test_newest_reads_the_tail_of_a_big_month(lake: ParquetLake) -> None:
     whole = pl.concat([rows, candles("2017-06", 10)])
     for n in (1, 10, 11, 500, ROW_GROUP_ROWS + 9, rows.height):
         assert_frame_equal(lake.newest(*SERIES, rows=n), whole.tail(n))
+
+
+def test_a_row_of_a_big_month_is_read_without_the_others(lake: ParquetLake) -> None:
+    rows = pl.concat([candles("2017-05", 700)] * 20).sort("ts")
+    ref = lake.write(KEY, rows, code_version="", inputs={})
+    times = rows["ts"].to_physical()
+    astride = int(times[ROW_GROUP_ROWS])  # a bar whose rows lie in two groups
+    assert times[ROW_GROUP_ROWS - 1] == astride
+    (path,) = lake.files([ref])
+    whole = path.read_bytes()
+    groups = range(pq.read_metadata(path).num_row_groups)
+    for ts_us, needed in ((astride, {0, 1}), (int(times[0]), {0}), (None, {max(groups)})):
+        spoil_groups(path, set(groups) - needed)
+        found = lake.row(ref, ts_us)
+        assert_frame_equal(found, rows.tail(1) if ts_us is None else rows.filter(times == ts_us))
+        with pytest.raises(CorruptPartitionError, match=path.name):
+            lake.read([ref])
+        path.write_bytes(whole)
+
+
+def spoil_groups(path: Path, groups: set[int]) -> None:
+    """Turn the bits of all columns of these row groups."""
+    metadata: Any = pq.read_metadata(path)
+    data = bytearray(path.read_bytes())
+    for group in groups:
+        for i in range(metadata.num_columns):
+            column = metadata.row_group(group).column(i)
+            start = column.dictionary_page_offset or column.data_page_offset
+            for at in range(start, start + column.total_compressed_size):
+                data[at] ^= 0xFF
+    path.write_bytes(data)
+
+
+def make_loop(path: Path) -> None:
+    """Put what nobody can open in a path's place: a link to itself."""
+    if path.is_dir():
+        path.rename(path.with_name("moved"))
+    else:
+        path.unlink()
+    path.symlink_to(path)
+
+
+READS: dict[str, Callable[[ParquetLake, PartitionRef], object]] = {
+    "find": lambda lake, _: lake.find(KEY),
+    "resolve": lambda lake, _: lake.resolve(KEY),
+    "months": lambda lake, _: lake.months(*SERIES),
+    "versions": lambda lake, _: lake.versions(KEY),
+    "newest": lambda lake, _: lake.newest(*SERIES, rows=1),
+    "read": lambda lake, ref: lake.read([ref]),
+    "row": lambda lake, ref: lake.row(ref),
+    "row at": lambda lake, ref: lake.row(ref, ref.first_us),
+    "state": lambda lake, ref: lake.state(ref),
+    "verify": lambda lake, ref: lake.verify(ref),
+    "write": lambda lake, _: write(lake, 1.0, state=STATE),
+    "drop": lambda lake, _: lake.drop(KEY),
+}
+OF_A_POINTER = {"find", "resolve", "months", "versions", "newest", "write", "drop"}
+
+
+@pytest.mark.parametrize(
+    ("place", "refused"),
+    [
+        ("", set(READS)),
+        ("2017-05", set(READS)),
+        ("2017-05/current.json", OF_A_POINTER),
+        ("2017-05/history.jsonl", {"versions", "write", "drop"}),
+        ("2017-05/{version}.parquet", {"newest", "read", "row", "row at", "verify"}),
+        ("2017-05/{version}.state", {"state", "verify"}),
+    ],
+)
+@pytest.mark.parametrize("name", READS)
+def test_what_the_system_refuses_is_a_storage_error(
+    lake: ParquetLake, place: str, refused: set[str], name: str
+) -> None:
+    ref = write(lake, state=STATE)
+    make_loop(lake.root / "candles/H1/EURUSD" / place.format(version=ref.version))
+    if name not in refused:
+        READS[name](lake, ref)
+        return
+    with pytest.raises(StorageError, match="candles/H1/EURUSD") as e:
+        READS[name](lake, ref)
+    assert type(e.value) is StorageError  # not damage: what lies there may be whole
+    assert "symbolic links" in str(e.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_disk_that_fails_while_months_are_listed_is_a_storage_error(
+    lake: ParquetLake, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    write(lake)
+
+    def fail(path: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "scandir", fail)
+    for name in ("months", "newest"):
+        with pytest.raises(StorageError, match=os.strerror(number)) as e:
+            READS[name](lake, lake.resolve(KEY))
+        assert isinstance(e.value.__cause__, OSError)
 
 
 def test_only_months_with_a_pointer_are_months(lake: ParquetLake) -> None:
