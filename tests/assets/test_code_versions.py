@@ -65,6 +65,7 @@ def test_a_kernel_that_features_alone_use_moves_features_alone(edit: Edit) -> No
     assert moved_by(edit, "kernels.wavelets", "import", "import os\nimport") == {"features"}
 
 
+@pytest.mark.slow
 def test_what_is_read_is_part_of_the_version(edit: Edit) -> None:
     moved = moved_by(
         edit, "assets.reading", "shift_month(key.month, -1)", "shift_month(key.month, -2)"

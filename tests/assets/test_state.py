@@ -102,6 +102,7 @@ def test_labels_are_rewritten_when_the_month_after_arrives_and_only_then(tmp_pat
     assert [move.ref.version for move in lake.versions(key)] == [first.version, second.version]
 
 
+@pytest.mark.slow
 def test_a_month_that_grows_by_a_day_moves_only_itself_and_what_looked_into_it(
     tmp_path: Path,
 ) -> None:

@@ -177,6 +177,7 @@ def undisturbed(tmp_path: Path) -> ParquetLake:
     return ParquetLake(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("is_rewrite", [True, False], ids=["rewrite", "first"])
 def test_the_disk_is_full_at_every_step(

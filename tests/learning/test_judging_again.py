@@ -140,6 +140,7 @@ def test_what_a_person_took_back_is_not_promoted_again(
     assert [move.to_version for move in made.store.moves] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_champion_trained_on_what_would_judge_it_is_not_asked(
     tmp_path: Path, past_and_future: PastAndFuture
 ) -> None:
@@ -167,6 +168,7 @@ def test_trees_that_are_the_baseline_spend_no_look(
     assert [move.to_version for move in made.store.moves] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("looks", "sure"), [(0, "97.5 %"), (400, "99.999969 %")])
 def test_many_looks_before_ask_for_more(
     tmp_path: Path, past_and_future: PastAndFuture, looks: int, sure: str

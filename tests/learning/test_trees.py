@@ -73,6 +73,7 @@ def test_threads_do_not_see_each_other_s_answers(booster: xgb.Booster) -> None:
             assert [m.tobytes() for m in made] == [m.tobytes() for m in expected]
 
 
+@pytest.mark.slow
 def test_an_answer_is_the_callers_own(booster: xgb.Booster) -> None:
     model = Trees(bytes(booster.save_raw("ubj")))
     x, start = rows(5, seed=1)

@@ -123,6 +123,7 @@ def test_the_newest_month_fires_though_its_successor_is_not_there(
     }
 
 
+@pytest.mark.slow
 def test_nothing_fires_twice_for_one_change(made: Workshop, daemon: Daemon) -> None:
     provider_of(made).restate(2900, high=999.0)
     made.run(STAGES[:1], ["2017-06"])

@@ -123,6 +123,7 @@ def test_the_month_that_dagster_adds_is_left_where_it_cannot_be_made(made: Works
     assert metadata_of(own)["dagster/partition_row_count"] > 0
 
 
+@pytest.mark.slow
 def test_a_month_that_dagster_adds_is_made_where_it_can_be(made: Workshop) -> None:
     made.run([CANDLES], MONTHS)
     backfill = Backfill(made, [LEVELS, LABELS], [MARCH, APRIL])
@@ -149,6 +150,7 @@ def test_a_month_that_was_added_and_had_been_made_is_not_called_nothing(made: Wo
     assert "candles/H4/BTC/2017-05: expected" in failure(result)
 
 
+@pytest.mark.slow
 def test_a_hole_between_months_of_bars_stops_no_month_that_was_asked(tmp_path: Path) -> None:
     """Candles read the month after their own: of bars asked for June, May's candles are made."""
     made = Workshop(line_of(tmp_path, FrameProvider(hourly(BTC))))

@@ -64,6 +64,7 @@ def test_either_reads_what_the_other_wrote(
         assert len(reader.event_log_storage.get_all_run_ids()) == 2
 
 
+@pytest.mark.slow
 def test_a_daemon_that_sees_many_runs_keeps_few_files_open(tmp_path: Path) -> None:
     log = PooledSqliteEventLogStorage(str(tmp_path))
     for i in range(3 * MAX_RUN_ENGINES):

@@ -203,6 +203,7 @@ def _versions(event: dg.AssetMaterialization) -> dict[str, str]:
     return {k: v for k, v in tags.items() if k.startswith("dagster/input_data_version/")}
 
 
+@pytest.mark.slow
 def test_the_months_before_of_its_own_were_seen(made: Workshop) -> None:
     """Dagster looks at no asset's edge to itself that has 100 partitions; the pointer is right."""
     name = "dagster/input_event_pointer/levels/h4"

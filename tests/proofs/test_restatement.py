@@ -145,6 +145,7 @@ def test_a_restated_volume_stops_at_the_first_state_that_is_as_it_was(scene: Sce
     }
 
 
+@pytest.mark.slow
 def test_a_restatement_inside_the_bar_stops_at_the_bar(scene: Scene) -> None:
     bar = scene.provider.frame[ROW - ROW % 4 : ROW - ROW % 4 + 4]
     one = bar.with_row_index().filter(
@@ -220,6 +221,7 @@ def test_a_source_with_a_fingerprint_is_read_again_where_it_changed(
     assert provider.fetched == [month]
 
 
+@pytest.mark.slow
 def test_what_was_restated_last_month_does_not_touch_the_months_before(scene: Scene) -> None:
     scene.provider.restate(LAST_ROW, high=scene.provider.frame["high"][LAST_ROW] * 1.02)
     drop(scene.made.line, RAW.at("2017-06"))

@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
+from market import tables
 from market.ports import PartitionKey
 from storage.lake import ParquetLake
 from tests.fakes.line import BTC, hourly
 from tests.fakes.terminal import foreground
 from wavehouse.cli import app
+from wavehouse.commands import materialize
 from wavehouse.errors import INTERRUPTED
 
 
@@ -225,3 +227,9 @@ def test_interrupted_in_a_run_it_says_so_and_goes_on_the_next_time(
     assert months(home, "candles") == ("2017-03",)
     assert summary(*asked)["out_of_date"] == 12 - 4
     assert summary(*asked)["out_of_date"] == 0
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+def test_what_the_lake_says_to_run_for_a_table_can_be_run(table: str) -> None:
+    asked = materialize._request([table], "SYN", "2017-05", "2017-05", None)
+    assert set(asked.targets) <= {*materialize.GROUPS, "models"}

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from wavehouse.updating import Request
 
 GROUPS = ("raw_candles", "candles", "levels", "labels", "features")
+# the names that tables have in the lake, and in its errors, where the group has another
+GROUP_OF_TABLE = {
+    "level_events": "levels",
+    "training_sets": "models",
+    "evaluations": "models",
+}
 
 
 def materialize(
@@ -92,6 +98,7 @@ def _request(
 ) -> "Request":
     from wavehouse.updating import Request  # noqa: PLC0415
 
+    targets = [GROUP_OF_TABLE.get(t, t) for t in targets]
     unknown = [t for t in targets if t not in (*GROUPS, "models")]
     if unknown:
         raise InputError(f"target: expected {', '.join(GROUPS)} or models, was {unknown[0]!r}")
