@@ -30,7 +30,7 @@ demo: install ## Run the whole line on the sample: bars to a served prediction
 test: install ## Run every test
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
-test-fast: install ## Run the tests that take milliseconds
+test-fast: install ## Run all but the slow tests: every room, under two minutes on two cores
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 check: install ## Format, lint, types, import rules, docstrings, definitions

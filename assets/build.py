@@ -1,27 +1,25 @@
-"""Turns a stage into a Dagster asset: one loop that publishes partitions, for every stage alike.
+"""Turns a stage into a Dagster asset: what it reads and what fires it, and one run of it.
 
-Write, audit, publish: rows are computed, every blocking check runs on them, and only then does the
-pointer move. Each partition ends with its own event and data version: one as soon as it is
-published (a run that dies keeps what it finished) and another after ``Output`` (with its picture),
-because the events which Dagster makes at ``Output`` stamp a whole range with one version, and the
-last counts.
+Belongs here: definitions. Keep out: how a partition is made and what it says (``step``).
 """
 
-import base64
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from assets.checks import run as run_checks
+from assets import checks, events
+from assets.backfills import asked_by
 from assets.line import Line
+from assets.provenance import AssetOf, Provenance
 from assets.reading import raw_months
-from assets.stage import Outcome, Stage
-from market.errors import WavehouseError
+from assets.stage import Stage
+from assets.step import Event, Step
 from market.months import parse_month
-from market.ports import PartitionKey, PartitionRef
+from market.ports import PartitionKey
 from orchestration.partitions import INSTRUMENT_MONTHS, split_key
 
 STALE_ONLY = "wavehouse/stale_only"
@@ -33,12 +31,19 @@ RANGE_IN_ONE_RUN = dg.BackfillPolicy.single_run()  # a run an instrument, not a 
 NOTHING: Any = dg.Nothing  # its own type says type[None], which the decorator's refuses
 
 Condition = dg.AutomationCondition[Any]
-Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
-def data_asset(
-    stage: Stage, deps: Sequence[dg.AssetDep], condition: Condition
-) -> dg.AssetsDefinition:
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """How a stage hangs in the graph: what it reads, what fires it, whose partitions are whose."""
+
+    deps: Sequence[dg.AssetDep]
+    condition: Condition
+    asset_of: AssetOf
+    left_to_right: Sequence[dg.AssetKey]
+
+
+def data_asset(stage: Stage, wiring: Wiring) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by instrument × month."""
 
     def key_of(line: Line, partition: str) -> PartitionKey | str:
@@ -51,14 +56,11 @@ def data_asset(
         return stage.key(line, instrument, month)
 
     with _pinned_beta():
-        return _asset(stage, INSTRUMENT_MONTHS, deps, condition, key_of)
+        return _asset(stage, INSTRUMENT_MONTHS, wiring, key_of)
 
 
 def cutoff_asset(
-    stage: Stage,
-    cutoffs: dg.PartitionsDefinition,
-    deps: Sequence[dg.AssetDep],
-    condition: Condition,
+    stage: Stage, cutoffs: dg.PartitionsDefinition, wiring: Wiring
 ) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by the month of its training cutoff."""
 
@@ -66,7 +68,7 @@ def cutoff_asset(
         return stage.key(line, "pooled", parse_month(partition))
 
     with _pinned_beta():
-        return _asset(stage, cutoffs, deps, condition, key_of)
+        return _asset(stage, cutoffs, wiring, key_of)
 
 
 @contextmanager
@@ -79,11 +81,11 @@ def _pinned_beta() -> Iterator[None]:
 def _asset(
     stage: Stage,
     partitions: dg.PartitionsDefinition,
-    deps: Sequence[dg.AssetDep],
-    condition: Condition,
+    wiring: Wiring,
     key_of: Callable[[Line, str], PartitionKey | str],
 ) -> dg.AssetsDefinition:
     asset_key = dg.AssetKey(stage.asset_path)
+    parents = [dep.asset_key for dep in wiring.deps]
 
     @dg.asset(
         key=asset_key,
@@ -93,129 +95,39 @@ def _asset(
         description=stage.description,
         dagster_type=NOTHING,
         partitions_def=partitions,
-        deps=list(deps),
+        deps=list(wiring.deps),
         code_version=stage.code_version,
         pool=POOL,
         backfill_policy=RANGE_IN_ONE_RUN,
-        automation_condition=condition,
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=asset_key, blocking=True) for name in stage.check_names
-        ],
-        metadata={"columns": dg.MetadataValue.table_schema(_columns(stage))},
+        automation_condition=wiring.condition,
+        check_specs=_check_specs(stage, asset_key),
+        metadata={"columns": dg.MetadataValue.table_schema(events.columns(stage))},
     )
     def asset(
         context: dg.AssetExecutionContext, line: dg.ResourceParam[Line]
-    ) -> Iterator[
-        dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]
-    ]:
-        stale_only = context.run.tags.get(STALE_ONLY) == "true"
-        finished: list[dg.AssetMaterialization] = []
+    ) -> Iterator[Event | dg.AssetCheckResult | dg.Output[None]]:
+        instance, run = context.instance, context.run
+        step = Step(
+            stage,
+            line,
+            Provenance(instance, parents, stage.code_version, wiring.asset_of),
+            is_asked=asked_by(instance, run, wiring.left_to_right),
+            stale_only=run.tags.get(STALE_ONLY) == "true",
+        )
         for partition in sorted(context.partition_keys, key=lambda p: p.rsplit("|", 1)):
-            key = key_of(line, partition)
-            if isinstance(key, str):
-                finished.append(_nothing_to_make(stage, str(partition), key))
-            else:
-                work = _publish(stage, line, key, str(partition), stale_only=stale_only)
-                finished.append((yield from work))
+            yield from step.make(str(partition), key_of(line, partition))
+        final = step.final_events()
         yield dg.Output(None)
-        for name in stage.check_names:
-            yield dg.AssetCheckResult(
-                asset_key=asset_key, check_name=name, passed=True,
-                description=f"passed in each of {len(finished)} partitions",
-            )  # fmt: skip
-        yield from finished
+        yield from step.check_results()
+        yield from final
 
     return asset
 
 
-def _nothing_to_make(stage: Stage, partition: str, reason: str) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(
-        dg.AssetKey(stage.asset_path),
-        partition=partition,
-        metadata={"rows": 0, "reason": reason},
-        tags={"dagster/data_version": "not-applicable"},
-    )
-
-
-def _publish(
-    stage: Stage, line: Line, key: PartitionKey, partition: str, *, stale_only: bool
-) -> Generator[Event, None, dg.AssetMaterialization]:
-    """Compute, audit, publish; yield what happened and return the event that counts in the end."""
-    asset_key = dg.AssetKey(stage.asset_path)
-    try:
-        with line.lake.writing(key.table, key.timeframe, key.instrument):
-            if stale_only and stage.is_fresh(line, key):
-                line.on_published(key)
-                return _event(asset_key, partition, line.lake.resolve(key), None)
-            inputs = stage.inputs(line, key)
-            result = stage.compute(line, key, inputs)
-            outcomes = run_checks(result.checks)
-            for name, outcome in outcomes.items():
-                yield _evaluation(asset_key, partition, name, outcome)
-            _refuse_if_failed(key, outcomes)
-            ref = line.lake.write(
-                key,
-                result.rows,
-                state=result.state,
-                code_version=stage.code_version,
-                inputs=inputs.versions,
-                attributes=result.attributes,
-            )
-        yield _event(asset_key, partition, ref, None)
-        line.on_published(key)
-        return _event(asset_key, partition, ref, result.plot)
-    except WavehouseError as e:
-        raise dg.Failure(
-            description=f"{key.path}: {e}", metadata={"code": e.code}, allow_retries=False
-        ) from e
-
-
-def _refuse_if_failed(key: PartitionKey, outcomes: dict[str, Outcome]) -> None:
-    failed = {name: o for name, o in outcomes.items() if not o.passed}
-    if failed:
-        words = "; ".join(f"{name}: {o.description}" for name, o in failed.items())
-        raise dg.Failure(description=f"{key.path}: not published, {words}", allow_retries=False)
-
-
-def _evaluation(
-    asset_key: dg.AssetKey, partition: str, name: str, outcome: Outcome
-) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
-        asset_key=asset_key,
-        check_name=name,
-        passed=outcome.passed,
-        partition=partition,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={k: dg.MetadataValue.text(str(v)) for k, v in outcome.metadata.items()},
-        description=outcome.description,
-        blocking=True,
-    )
-
-
-def _event(
-    asset_key: dg.AssetKey,
-    partition: str,
-    ref: PartitionRef,
-    plot: Callable[[], bytes] | None,
-) -> dg.AssetMaterialization:
-    metadata: dict[str, dg.MetadataValue] = {
-        "dagster/partition_row_count": dg.MetadataValue.int(ref.rows),
-        "data_version": dg.MetadataValue.text(ref.version),
-        "code_version": dg.MetadataValue.text(ref.code_version),
-        "inputs": dg.MetadataValue.json(dict(ref.inputs)),
-        "attributes": dg.MetadataValue.json(dict(ref.attributes)),
-    }
-    if ref.first_us is not None and ref.last_us is not None:
-        metadata["first"] = dg.MetadataValue.timestamp(ref.first_us / 1e6)
-        metadata["last"] = dg.MetadataValue.timestamp(ref.last_us / 1e6)
-    if plot is not None:
-        image = base64.b64encode(plot()).decode()
-        metadata["plot"] = dg.MetadataValue.md(f"![plot](data:image/svg+xml;base64,{image})")
-    tags = {"dagster/data_version": ref.version, "dagster/code_version": ref.code_version}
-    return dg.AssetMaterialization(asset_key, partition=partition, metadata=metadata, tags=tags)
-
-
-def _columns(stage: Stage) -> dg.TableSchema:
-    return dg.TableSchema(
-        columns=[dg.TableColumn(name=c, type=str(t)) for c, t in stage.table.schema.items()]
-    )
+def _check_specs(stage: Stage, asset_key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            name, asset=asset_key, blocking=True, description=checks.DESCRIPTIONS[name]
+        )
+        for name in stage.check_names
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from assets import reading
+from assets.checks import counted
 from assets.line import Line
 from assets.stage import Outcome
 from market.months import month_bounds
@@ -81,6 +82,7 @@ def _outcome(*certificates: causality.Certificate) -> Outcome:
         passed=not violations,
         description="; ".join(violations[:3])
         if violations
-        else f"{compared} rows unchanged, the future cut off and replaced at {len(cuts)} instants",
+        else f"{counted(compared, 'row')} unchanged, the future cut off and replaced at "
+        f"{counted(len(cuts), 'instant')}",
         metadata={"rows_compared": compared, "instants": len(cuts), "violations": len(violations)},
     )

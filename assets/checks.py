@@ -13,8 +13,31 @@ from market.calendars import SessionCalendar
 from market.errors import SchemaError
 from market.tables import Table
 from market.timeframes import Timeframe
+from pipeline.candles import check_bars
 
 MAX_MISSING_SHARE = 0.5  # of a month's scheduled base bars; a month with fewer bars is refused
+
+DESCRIPTIONS = {
+    "schema": "Exactly the table's columns and types, and no null where a row cannot do without.",
+    "order": "Rows rise in time, keys are unique, and every row belongs to the partition's month.",
+    "tiling": "Every bar is a scheduled bar of the session calendar, with its scheduled end.",
+    "gaps": (
+        "Scheduled bars that never came are counted; a month of which more than "
+        f"{MAX_MISSING_SHARE:.0%} is missing is refused."
+    ),
+    "causality": (
+        "Recomputed from base bars through every stage with the future cut off, and with it "
+        "replaced, at random instants: nothing that was known by then may change."
+    ),
+    "maturity": "No label is in the training set that had not matured by the cutoff.",
+    "out_of_sample": "Every row that judges a model was decided at or after its cutoff.",
+}
+"""What each check of a stage proves, as Dagster's pages say it; all of them block."""
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, plural where it is not one."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def of_table(
@@ -25,6 +48,15 @@ def of_table(
         "schema": lambda: schema(table, rows),
         "order": lambda: order(table, rows, start_us, end_us),
     }
+
+
+def require_bars(frame: pl.DataFrame, name: str) -> None:
+    """Raise ``MalformedBarsError`` or ``SchemaError`` for a provider's bars that break a rule.
+
+    By way of this module because checks are no part of a code version: they say whether bars are
+    published, not which, and what was fetched is not fetched again because a resampler changed.
+    """
+    check_bars(frame, name=name)
 
 
 def schema(table: Table, rows: pl.DataFrame) -> Outcome:

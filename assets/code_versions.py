@@ -3,7 +3,8 @@
 A stage's code version is the hash of the syntax trees (comments and docstrings left out) of its own
 module and of every module of ``pipeline``, ``kernels``, ``learning`` and of those that hold
 definitions (``_DEFINITIONS``), which it imports directly or through another. So it moves when
-output can change, and does not when only words did. See docs/decisions/0003.
+output can change, and does not when only words did. Checks (``assets.checks``) are left out: they
+say whether a partition is published, not what is in it. See docs/decisions/0003.
 """
 
 import ast

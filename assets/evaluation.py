@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,14 +14,19 @@ from assets.line import Line
 from assets.models import KINDS, registered_name
 from assets.stage import Inputs, Outcome, Result
 from assets.training_sets import POOLED, LearningStage, months_before, rows_of
+from learning.baseline import KIND as BASELINE
 from learning.bundle import Bundle
 from learning.evaluation import Evaluation as Judgement
-from learning.evaluation import evaluate
-from learning.gate import Incumbent, decide
+from learning.evaluation import evaluate, is_identical
+from learning.gate import CHAMPION, Decision, Incumbent, decide
 from learning.training_set import TrainingSet
+from learning.verdict import EDGE_TAG
 from market.months import month_start, shift_month
 from market.ports import ModelVersion, PartitionKey, PartitionRef
 from market.tables import EVALUATIONS, INSTANT
+
+if TYPE_CHECKING:
+    from learning.tracking import ModelStore
 
 WAITING = "not judged yet: the labels of the month after the cutoff have not all matured"
 
@@ -70,7 +76,7 @@ class Evaluation(LearningStage):
         judged = rows_of(line, inputs, month_start(shift_month(key.month, 4)))
         judged = judged.between(cutoff_us, end_us)
         bundles = {kind: _bundle(inputs.rows[kind][0]) for kind in KINDS}
-        judgements, decisions = self._gate(line, key, inputs, judged, bundles)
+        judgements, decisions = _gate(line, key, inputs, judged, bundles)
         rows = pl.concat([_rows(bundles[kind], judged) for kind in KINDS])
         best = min(judgements.values(), key=lambda j: j.metrics["log_loss"].value)
         return Result(
@@ -78,6 +84,8 @@ class Evaluation(LearningStage):
             attributes={
                 "verdict": {kind: j.verdict for kind, j in judgements.items()},
                 "decisions": decisions,
+                "edge": {kind: j.edge.value for kind, j in judgements.items()},
+                "look": {kind: j.look for kind, j in judgements.items()},
                 "metrics": {kind: _plain(j.flat_metrics()) for kind, j in judgements.items()},
             },
             checks=self._checks(rows, cutoff_us),
@@ -91,39 +99,71 @@ class Evaluation(LearningStage):
             "out_of_sample": lambda: out_of_sample(rows, cutoff_us),
         }
 
-    def _gate(
-        self,
-        line: Line,
-        key: PartitionKey,
-        inputs: Inputs,
-        judged: TrainingSet,
-        bundles: Mapping[str, Bundle],
-    ) -> tuple[dict[str, Judgement], dict[str, str]]:
-        """Judge each kind beside the champion, move the alias where the gate says so."""
-        store, name = line.model_store(), registered_name(key.timeframe)
-        judgements, decisions = {}, {}
-        for kind in KINDS:
-            version = int(inputs.rows[kind][0].attributes["version"])
-            champion = store.champion(name)
-            references = {KINDS[0]: bundles[KINDS[0]]} if kind != KINDS[0] else {}
-            standing = _standing(champion, judged.t_c)
-            if standing is not None:
-                references["champion"] = standing
-            judgement = evaluate(bundles[kind], judged, references=references)
-            judgements[kind] = judgement
-            run_id = str(inputs.rows[kind][0].attributes["run_id"])
-            store.log_metrics(run_id, judgement.flat_metrics())
-            if champion is not None and standing is None:
-                decisions[kind] = f"version {champion.version} was trained later: nothing moves"
-                continue
-            incumbent = (
-                Incumbent(standing.kind, champion.version) if champion and standing else None
-            )
-            decision = decide(incumbent, judgement)
-            decisions[kind] = decision.reason
-            if decision.promote:
-                store.promote(name, version, who=f"evaluation {key.month}", reason=decision.reason)
-        return judgements, decisions
+
+def _gate(
+    line: Line,
+    key: PartitionKey,
+    inputs: Inputs,
+    judged: TrainingSet,
+    bundles: Mapping[str, Bundle],
+) -> tuple[dict[str, Judgement], dict[str, str]]:
+    """Judge each kind beside the champion, tag its edge, move the alias where the gate says so."""
+    store, name = line.model_store(), registered_name(key.timeframe)
+    baseline = bundles[BASELINE]
+    judgements, decisions = {}, {}
+    for kind, bundle in bundles.items():
+        made = inputs.rows[kind][0].attributes
+        version = int(made["version"])
+        opponent = _opponent(store, name, version, int(judged.t_c.min()))
+        references = {} if kind == BASELINE else {BASELINE: baseline}
+        if opponent.bundle is not None:
+            references[CHAMPION] = opponent.bundle
+        is_claim = not is_identical(bundle, baseline, judged)
+        look = store.look(name, version) if is_claim else 1
+        judgement = evaluate(bundle, judged, references=references, look=look)
+        store.log_metrics(str(made["run_id"]), judgement.flat_metrics())
+        store.tag(name, version, {EDGE_TAG: judgement.edge.value})
+        store.describe(name, version, bundle, judgement.verdict)
+        decision = opponent.decision(judgement)
+        if decision.promote and not opponent.has_been_met:
+            store.promote(name, version, who=f"evaluation {key.month}", reason=decision.reason)
+        judgements[kind], decisions[kind] = judgement, decision.reason
+    return judgements, decisions
+
+
+@dataclass(frozen=True, slots=True)
+class _Opponent:
+    """Whom a version is judged against: a champion, or nobody."""
+
+    version: ModelVersion | None
+    bundle: Bundle | None
+    has_been_met: bool = False  # the version took the alias from it
+
+    def decision(self, judgement: Judgement) -> Decision:
+        """Ask the gate, unless the champion was trained on what would judge it."""
+        if self.version is None:
+            return decide(None, judgement)
+        if self.bundle is None:
+            reason = f"version {self.version.version} was trained later: nothing moves"
+            return Decision(promote=False, reason=reason)
+        return decide(Incumbent(self.bundle.kind, self.version.version), judgement)
+
+
+def _opponent(store: "ModelStore", name: str, version: int, first_us: int) -> _Opponent:
+    """Return the champion, or, where the version took the alias before, the one it took it from.
+
+    So judging again says what was said before, and moves nothing.
+    """
+    met = [m.from_version for m in store.journal(name, CHAMPION) if m.to_version == version]
+    chosen = [store.champion(name)]
+    if met:
+        chosen.append(None if met[0] is None else store.version(name, met[0]))
+    champion, bundle = None, None
+    for champion in chosen:
+        bundle = None if champion is None else Bundle.load(Path(champion.artifact_path))
+        if bundle is not None and bundle.provenance.cutoff_us > first_us:
+            return _Opponent(champion, None)
+    return _Opponent(champion, bundle, has_been_met=bool(met))
 
 
 def _is_matured(line: Line, inputs: Inputs) -> bool:
@@ -144,14 +184,6 @@ def _is_over(refs: Sequence[PartitionRef]) -> bool:
 
 def _bundle(ref: PartitionRef) -> Bundle:
     return Bundle.load(Path(str(ref.attributes["artifact_path"])))
-
-
-def _standing(champion: ModelVersion | None, t_c: "np.ndarray[Any, Any]") -> Bundle | None:
-    """Return the champion's bundle, unless it was trained on what would judge it."""
-    if champion is None:
-        return None
-    bundle = Bundle.load(Path(champion.artifact_path))
-    return bundle if bundle.provenance.cutoff_us <= int(t_c.min()) else None
 
 
 def _rows(bundle: Bundle, judged: TrainingSet) -> pl.DataFrame:
@@ -188,11 +220,12 @@ def out_of_sample(rows: pl.DataFrame, cutoff_us: int) -> Outcome:
 
 
 def _reliability(judgement: Judgement, key: PartitionKey) -> bytes:
-    bins = [b for b in judgement.reliability if b.rows]
+    dots: dict[str, list[tuple[float, float, int]]] = {}
+    for b in judgement.reliability:
+        dots.setdefault(b.answer, []).append((b.mean_probability, b.frequency, b.rows))
     return plots.reliability(
-        [b.mean_probability for b in bins], [b.frequency for b in bins], [b.rows for b in bins],
-        title=f"{judgement.kind} {key.timeframe}, cutoff {key.month}: {judgement.rows} rows",
-    )  # fmt: skip
+        dots, title=f"{judgement.kind} {key.timeframe}, cutoff {key.month}: {judgement.rows} rows"
+    )
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:

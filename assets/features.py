@@ -25,7 +25,8 @@ class Features(Stage):
         """Say what one row is."""
         return (
             f"One row per complete {self.timeframe} bar: every feature of the list, known at the "
-            "bar's close; null while warming up or where the source has no volume."
+            "bar's close. Null while warming up, where the source has no volume, and, of a level, "
+            "where none stands on that side of the close; barriers are then those of volatility."
         )
 
     def inputs(self, line: Line, key: PartitionKey) -> Inputs:

@@ -58,6 +58,11 @@ class Levels(Stage):
                 "causality": lambda: causality.of_rows(line, key, chain, done.events),
             },
             plot=lambda: plots.levels(
-                candles, done.events, title=f"{key.instrument} {key.timeframe} {key.month}"
+                candles,
+                done.events,
+                state,
+                instrument=key.instrument,
+                timeframe=key.timeframe,
+                month=key.month,
             ),
         )

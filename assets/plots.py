@@ -4,11 +4,14 @@ A run over a year makes hundreds of them, and a figure object a picture would ou
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from market.ports import State
+from pipeline import level_fold
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 28
 UP, DOWN, FLAT, INK, GRID = "#2a9d6f", "#c8503c", "#8a8f98", "#30343b", "#e4e6ea"
@@ -26,15 +29,28 @@ def candles(rows: pl.DataFrame, *, title: str) -> bytes:
     return _svg(title, _candle_marks(rows, low, high) + _axis(low, high))
 
 
-def levels(rows: pl.DataFrame, events: pl.DataFrame, *, title: str) -> bytes:
-    """Draw the newest candles with the levels that were made and ended among them."""
+def levels(
+    rows: pl.DataFrame,
+    events: pl.DataFrame,
+    before: State,
+    *,
+    instrument: str,
+    timeframe: str,
+    month: str,
+) -> bytes:
+    """Draw the newest candles with the levels that stood among them; ``before`` is the machine.
+
+    Levels from before the month are drawn from its start, whether or not anything happens to them.
+    """
+    title = f"{instrument} {timeframe} {month}"
+    standing = level_fold.table(before, instrument=instrument, timeframe=timeframe)
     rows = rows.tail(MAX_BARS)
     if rows.is_empty():
         return _svg(title, [])
     low, high = float(rows["low"].min()), float(rows["high"].max())  # type: ignore[arg-type]
     index = {ts: i for i, ts in enumerate(rows["ts"].to_list())}
     lines = []
-    for price, kind, first, last in _spans(events, index, rows.height):
+    for price, kind, first, last in _spans(standing, events, index, rows.height):
         if low <= price <= high:
             y = _y(price, low, high)
             colour = UP if kind == "support" else DOWN
@@ -72,47 +88,60 @@ def label_mix(rows: pl.DataFrame, *, title: str) -> bytes:
     return _svg(title, marks)
 
 
-def reliability(
-    predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int], *, title: str
-) -> bytes:
-    """Draw observed frequency over predicted probability; dots are as large as their bins."""
-    side = HEIGHT - 2 * MARGIN
-    top = max([*counts, 1])
+def reliability(dots: Mapping[str, Sequence[tuple[float, float, int]]], *, title: str) -> bytes:
+    """Draw observed frequency over predicted probability; dots are as large as their bins.
+
+    ``dots`` are (mean probability, observed frequency, rows) of each bin, by class.
+    """
+    side, left, bottom = HEIGHT - 3 * MARGIN, 2 * MARGIN, HEIGHT - 2 * MARGIN
+    top = max([1, *(n for bins in dots.values() for _, _, n in bins)])
     marks = [
-        (
-            f'<line x1="{MARGIN}" y1="{HEIGHT - MARGIN}" x2="{MARGIN + side}" y2="{MARGIN}" '
-            f'stroke="{FLAT}" stroke-dasharray="4 4"/>'
-        )
+        f'<g fill="none" stroke="{GRID}"><rect x="{left}" y="{bottom - side}" width="{side}" ',
+        f'height="{side}"/><path d="M{left} {bottom}l{side} {-side}" stroke-dasharray="4 4" ',
+        f'stroke="{FLAT}"/></g>',
+        _text(left + side / 2, bottom + 32, "predicted probability"),
+        f'<g transform="translate({left - 34} {bottom - side / 2}) rotate(-90)">',
+        _text(0, 0, "observed frequency") + "</g>",
     ]
-    for p, o, n in zip(predicted, observed, counts, strict=True):
-        radius = 2 + 8 * (n / top) ** 0.5
-        marks.append(
-            f'<circle cx="{MARGIN + side * p:.1f}" cy="{HEIGHT - MARGIN - side * o:.1f}" '
-            f'r="{radius:.1f}" fill="{UP}" fill-opacity=".7"/>'
-        )
-    marks.append(_text(MARGIN + side / 2, HEIGHT - 8, "predicted probability"))
-    marks.append(_text(MARGIN + side + 60, MARGIN + 8, "observed frequency"))
+    for share in (0.0, 0.5, 1.0):
+        marks.append(_text(left + side * share, bottom + 14, f"{share:g}"))
+        marks.append(_text(left - 14, bottom - side * share + 4, f"{share:g}"))
+    colours = dict(zip(dots, (DOWN, FLAT, UP), strict=True))
+    for i, (name, bins) in enumerate(dots.items()):
+        across, down = left + side + 40, bottom - side + 20 * (i + 1)
+        circles = [
+            (left + side * p, bottom - side * o, 2 + 8 * (n / top) ** 0.5) for p, o, n in bins
+        ]
+        marks += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colours[name]}" '
+            f'fill-opacity=".7"/>'
+            for x, y, radius in [*circles, (across, down, 5)]
+        ]
+        marks.append(_text(across + 44, down + 4, name))
     return _svg(title, marks)
 
 
 def _spans(
-    events: pl.DataFrame, index: dict[object, int], n: int
+    standing: pl.DataFrame, events: pl.DataFrame, index: dict[object, int], n: int
 ) -> list[tuple[float, str, int, int]]:
     """Return (price, type, first bar, last bar) of each time that a level was a barrier.
 
-    NEW and FLIP begin one, BREAK and DEACTIVATE end it, each with the type that it had then. Levels
-    from before the month are drawn once something happens to them.
+    NEW and FLIP begin one, BREAK and DEACTIVATE end it, each with the type that it had then. What
+    was broken before the month is none until it flips.
     """
+    active = standing.filter(pl.col("status") == "active")
+    open_ = {
+        level_id: (price, kind, 0)
+        for level_id, price, kind in active.select("level_id", "price", "level_type").iter_rows()
+    }
     done: list[tuple[float, str, int, int]] = []
-    open_: dict[str, tuple[float, str, int]] = {}
     for level_id, ts, event, price, kind in events.select(
         "level_id", "ts", "event", "price", "level_type"
     ).iter_rows():
         at = index.get(ts, 0)
-        begins = event.startswith(("NEW", "FLIP"))
-        if begins or level_id not in open_:
-            open_[level_id] = (price, kind, at if begins else 0)
-        if event.startswith(("BREAK", "DEACTIVATE")):
+        if event.startswith(("NEW", "FLIP")):
+            open_[level_id] = (price, kind, at)
+        elif event.startswith(("BREAK", "DEACTIVATE")) and level_id in open_:
             done.append((*open_.pop(level_id), at))
     return done + [(*span, n - 1) for span in open_.values()]
 

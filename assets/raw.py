@@ -8,7 +8,6 @@ from assets.stage import Inputs, Result, Stage
 from market.months import month_bounds
 from market.ports import PartitionKey
 from market.tables import RAW_CANDLES
-from pipeline.candles import check_bars
 from pipeline.states import watermark_state
 
 
@@ -30,15 +29,19 @@ class RawCandles(Stage):
         return Inputs()
 
     def is_fresh(self, line: Line, key: PartitionKey) -> bool:
-        """Say whether the source has spoken until the month's end, or has no more to say."""
+        """Say whether the source says what it said, until the month's end or for as long as it can.
+
+        A source without a fingerprint is believed to.
+        """
         ref = line.lake.find(key)
         if ref is None or ref.code_version != self.code_version:
             return False
-        spoken_us, end_us = int(ref.attributes["watermark_us"]), month_bounds(key.month)[1]
-        if spoken_us >= end_us:
-            return True
         instrument = line.book[key.instrument]
-        return spoken_us >= line.provider_for(instrument).span(instrument)[1]
+        provider, (start_us, end_us) = line.provider_for(instrument), month_bounds(key.month)
+        if ref.attributes.get("fingerprint") != provider.fingerprint(instrument, start_us, end_us):
+            return False
+        spoken_us = int(ref.attributes["watermark_us"])
+        return spoken_us >= end_us or spoken_us >= provider.span(instrument)[1]
 
     def compute(self, line: Line, key: PartitionKey, inputs: Inputs) -> Result:
         """Fetch the month, whole or not at all."""
@@ -46,8 +49,10 @@ class RawCandles(Stage):
         instrument = line.book[key.instrument]
         start_us, end_us = month_bounds(key.month)
         provider = line.provider_for(instrument)
+        # before the bars: what changes between the two is found the next time, not missed
+        fingerprint = provider.fingerprint(instrument, start_us, end_us)
         bars = provider.fetch(instrument, start_us, end_us)
-        check_bars(bars.frame, name=f"{provider.name} {key.instrument} {key.month}")
+        checks.require_bars(bars.frame, name=f"{provider.name} {key.instrument} {key.month}")
         rows = RAW_CANDLES.conform(
             bars.frame.with_columns(
                 pl.lit(key.instrument).alias("instrument"),
@@ -59,6 +64,10 @@ class RawCandles(Stage):
         return Result(
             rows=rows,
             state=watermark_state(watermark_us),
-            attributes={"watermark_us": watermark_us, "source": provider.name},
+            attributes={
+                "watermark_us": watermark_us,
+                "source": provider.name,
+                **({"fingerprint": fingerprint} if fingerprint else {}),
+            },
             checks=checks.of_table(RAW_CANDLES, rows, start_us, end_us),
         )

@@ -20,6 +20,9 @@ from market.ports import PartitionKey, PartitionRef, State
 from market.tables import Table
 from market.timeframes import Timeframe
 
+Plot = Callable[[], bytes]
+"""Draws a partition as SVG."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -53,7 +56,7 @@ class Result:
     state: State | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Callable[[], Outcome]] = field(default_factory=dict)
-    plot: Callable[[], bytes] | None = None
+    plot: Plot | None = None
 
 
 class Stage(ABC):

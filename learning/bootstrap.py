@@ -16,11 +16,17 @@ MINIMUM_BLOCKS: Final = 4  # fewer say nothing about how far a mean can wander
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and where it lies with 90 % confidence; no bounds where rows are too few."""
+    """A figure and where it lies with 90 % confidence; no bounds where rows are too few.
+
+    ``error`` is the figure's standard error, ``freedom`` how many blocks less one it was estimated
+    from: what an interval of another confidence is made of.
+    """
 
     value: float
     low: float | None
     high: float | None
+    error: float | None = None
+    freedom: float | None = None
 
     @property
     def is_below_zero(self) -> bool:
@@ -32,11 +38,23 @@ class Interval:
         """Whether all of the interval is above zero, by more than rounding."""
         return self.low is not None and self.low > ROUNDING
 
+    def at_most(self, confidence: float) -> float | None:
+        """Return the upper end of the two-sided interval of this confidence, by Student's t.
+
+        ``None`` where rows are too few. A mean's far tails are beyond what 1,000 replicates show:
+        the standard error and the number of blocks say more about them.
+        """
+        from scipy.special import stdtrit  # noqa: PLC0415 - heavy, and only evaluation needs it
+
+        if self.error is None or self.freedom is None:
+            return None
+        return self.value + float(stdtrit(self.freedom, 0.5 + confidence / 2.0)) * self.error
+
     def text(self) -> str:
         """Return it as a person reads it: ``-0.0123 [-0.0200, -0.0045]``."""
         if self.low is None or self.high is None:
-            return f"{self.value:+.4f} [too few rows for an interval]"
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+            return f"{self.value:+z.4f} [too few rows for an interval]"
+        return f"{self.value:+z.4f} [{self.low:+z.4f}, {self.high:+z.4f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +135,18 @@ def intervals(
         return {name: Interval(value, None, None) for name, value in point.items()}
     drawn = figures(resampled_counts(n, block, settings) @ sums)
     tail = 50.0 * (1.0 - settings.coverage)
-    wider = _few_blocks(n / block - 1.0, 1.0 - tail / 100.0)
+    freedom = n / block - 1.0
+    wider = _few_blocks(freedom, 1.0 - tail / 100.0)
+    unbiased = np.sqrt((freedom + 1.0) / freedom)
     out = {}
     for name, value in point.items():
         low, high = np.percentile(drawn[name], [tail, 100.0 - tail])
         out[name] = Interval(
-            value, float(value + (low - value) * wider), float(value + (high - value) * wider)
+            value,
+            float(value + (low - value) * wider),
+            float(value + (high - value) * wider),
+            error=float(drawn[name].std() * unbiased),
+            freedom=freedom,
         )
     return out
 

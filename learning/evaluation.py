@@ -2,6 +2,7 @@
 
 Every figure has a block-bootstrap interval. The one that counts is the paired difference in log
 loss to the first-passage baseline: what barrier distances and volatility predict is not an edge.
+It is split in two, exactly: was a barrier touched at all, and which, where one was.
 """
 
 from collections.abc import Mapping
@@ -16,13 +17,16 @@ from learning.bootstrap import Bootstrap, Interval, block_length, intervals
 from learning.bundle import Bundle
 from learning.calibration import CLASS_NAMES, CLASSES, one_hot
 from learning.training_set import TrainingSet
+from learning.verdict import PRIOR, Difference, Edge, edge_of, verdict
 from market.errors import LearningError, NotEnoughDataError
 from market.months import month_of
 
 BINS: Final = 10
-PRIOR: Final = "prior"
+SAME: Final = 1e-5
+"""Log probabilities that are the same but for XGBoost's float32 margins: 5e-7 apart was seen."""
 _K: Final = len(CLASSES)
-_SUMS: Final = ("rows", "log_loss", "brier", "coverage", "set_size")
+_LOSSES: Final = ("log_loss", "log_loss_touch", "log_loss_direction")
+_SUMS: Final = ("rows", *_LOSSES, "touched_share", "brier", "coverage", "set_size")
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,9 +47,13 @@ class ReliabilityBin:
 class Evaluation:
     """A model judged on rows decided after its cutoff.
 
+    ``log_loss_touch`` and ``log_loss_direction`` among the ``metrics`` add up to ``log_loss``;
+    the latter over ``touched_share`` is the log loss of touched rows alone (a coin's is ln 2).
     ``against`` holds paired differences in log loss (this model less the reference, below zero is
     better) by reference: ``prior``, ``first_passage``, ``champion``. ``months`` and
-    ``instruments`` hold the same figures over their rows alone.
+    ``instruments`` hold the same figures over their rows alone. ``look`` is how often the name
+    had been judged (``looks.confidence``), ``None`` where no edge is claimed: the baseline, and
+    what is identical to it.
     """
 
     kind: str
@@ -55,10 +63,12 @@ class Evaluation:
     block_bars: int
     classes: Mapping[str, int]
     metrics: Mapping[str, Interval]
-    against: Mapping[str, Interval]
+    against: Mapping[str, Difference]
     months: Mapping[str, Mapping[str, Interval]]
     instruments: Mapping[str, Mapping[str, Interval]]
     reliability: tuple[ReliabilityBin, ...]
+    look: int | None
+    edge: Edge
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +77,10 @@ class Evaluation:
 
     def flat_metrics(self) -> dict[str, float]:
         """Return name to number as MLflow logs it: the figure, and its bounds where it has any."""
-        named = {**self.metrics, **{f"log_loss_against_{k}": v for k, v in self.against.items()}}
+        named = dict(self.metrics)
+        for name, difference in self.against.items():
+            parts = (difference.total, difference.touch, difference.direction)
+            named.update(zip(_against(name), parts, strict=True))
         out = {"judged_rows": float(self.rows)}
         for name, interval in named.items():
             out[name] = interval.value
@@ -81,6 +94,7 @@ def evaluate(
     rows: TrainingSet,
     *,
     references: Mapping[str, Bundle],
+    look: int = 1,
     settings: Bootstrap | None = None,
 ) -> Evaluation:
     """Judge a model on rows that no one of those compared has been trained on.
@@ -93,6 +107,9 @@ def evaluate(
     references : mapping of str to Bundle
         Whom to compare with on the same rows, e.g. ``first_passage`` and ``champion``. The class
         prior of the model's training block is always there as ``prior``.
+    look : int
+        How many versions of the registered name have been judged, this one included: the verdict
+        claims an edge with the confidence that this look needs. Not read where none is claimed.
     settings : Bootstrap, optional
 
     Returns
@@ -114,6 +131,7 @@ def evaluate(
     settings = settings or Bootstrap()
     _check(model, rows, references)
     predictions = model.predict(rows.columns(model.features))
+    log_p = np.log(predictions.probabilities)
     others = {PRIOR: np.log(np.tile(model.prior, (len(rows), 1)))}
     for name, bundle in references.items():
         others[name] = np.log(bundle.predict(rows.columns(bundle.features)).probabilities)
@@ -130,7 +148,11 @@ def evaluate(
 
     everything = figures_of(np.ones(len(rows), dtype=np.bool_))
     months = np.array([month_of(int(t)) for t in rows.t_c])
-    against = {name: everything.pop(_against(name)) for name in names}
+    against = {
+        name: _difference(everything, name, is_identical=_is_same(log_p, other))
+        for name, other in others.items()
+    }
+    claimed = _claimed(model.kind, against)
     return Evaluation(
         kind=model.kind,
         rows=len(rows),
@@ -143,8 +165,54 @@ def evaluate(
         months={str(m): figures_of(months == m) for m in np.unique(months)},
         instruments={str(i): figures_of(rows.instrument == i) for i in np.unique(rows.instrument)},
         reliability=_reliability(predictions.probabilities, rows.y),
-        verdict=_verdict(model.kind, everything["log_loss"], against, len(rows)),
+        look=None if claimed is None else look,
+        edge=Edge.NONE if claimed is None else edge_of(claimed, look),
+        verdict=verdict(model.kind, everything["log_loss"], against, rows=len(rows), look=look),
     )
+
+
+def is_identical(model: Bundle, reference: Bundle, rows: TrainingSet) -> bool:
+    """Tell whether both give every row the same probabilities, but for float32's rounding."""
+    one, other = (
+        np.log(bundle.predict(rows.columns(bundle.features)).probabilities)
+        for bundle in (model, reference)
+    )
+    return _is_same(one, other)
+
+
+def loss_parts(log_p: Floats, y: npt.NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Split the log loss of rows into whether a barrier was touched, and which one.
+
+    Parameters
+    ----------
+    log_p : ndarray of float64, shape (n, 3)
+        Log probabilities of -1, 0, +1.
+    y : ndarray of int8, shape (n,)
+        What came.
+
+    Returns
+    -------
+    touch, direction : ndarray of float64, shape (n,)
+        In nats. ``touch`` is the log loss of the two-class answer "0 or not"; ``direction`` that
+        of -1 against +1 given that one of them came, and 0 where 0 came. Their sum is the log loss
+        of the three classes: P(y) = P(touched) P(y | touched). So the mean of ``direction`` is the
+        share of touched rows times the log loss of direction on those.
+
+    References
+    ----------
+    Cover and Thomas, Elements of Information Theory (2006), 2.5: the chain rule.
+
+    Examples
+    --------
+    >>> touch, direction = loss_parts(np.log([[0.2, 0.5, 0.3]]), np.array([1], dtype=np.int8))
+    >>> [round(float(np.exp(-part[0])), 6) for part in (touch, direction)]
+    [0.5, 0.6]
+    """
+    truth, touched = one_hot(y), y != 0
+    total = -(log_p * truth).sum(axis=1)
+    log_touched = np.logaddexp(log_p[:, 0], log_p[:, 2])
+    touch: Floats = np.where(touched, -log_touched, total)
+    return touch, total - touch
 
 
 def _check(model: Bundle, rows: TrainingSet, references: Mapping[str, Bundle]) -> None:
@@ -166,15 +234,16 @@ def _statistics(
     truth = one_hot(y)
     answer = p.argmax(axis=1)
     said = one_hot((answer - 1).astype(np.int8))
-    loss = -np.log((p * truth).sum(axis=1))
+    losses = _losses(np.log(p), y)
     columns = [
-        np.ones(len(y)),
-        loss,
-        ((p - truth) ** 2).sum(axis=1),
-        (sets * truth).sum(axis=1),
-        sets.sum(axis=1),
+        np.ones((len(y), 1)),
+        losses,
+        (y != 0)[:, np.newaxis],
+        ((p - truth) ** 2).sum(axis=1, keepdims=True),
+        (sets * truth).sum(axis=1, keepdims=True),
+        sets.sum(axis=1, keepdims=True),
+        *(losses - _losses(log_p, y) for log_p in others.values()),
     ]
-    columns += [loss + (log_p * truth).sum(axis=1) for log_p in others.values()]
     confusion = (truth[:, :, np.newaxis] * said[:, np.newaxis, :]).reshape(len(y), _K * _K)
     confidence = p.max(axis=1)
     right = (truth * said).sum(axis=1)
@@ -183,13 +252,37 @@ def _statistics(
     return np.column_stack([*columns, confusion, gap]).astype(np.float64)
 
 
+def _losses(log_p: Floats, y: npt.NDArray[np.int8]) -> Floats:
+    """Return each row's log loss and its two parts, shape (n, 3), as ``_LOSSES`` names them."""
+    touch, direction = loss_parts(log_p, y)
+    return np.column_stack([touch + direction, touch, direction])
+
+
+def _claimed(kind: str, against: Mapping[str, Difference]) -> Difference | None:
+    """Return the difference that could be an edge, if there is one to speak of."""
+    difference = against.get(BASELINE)
+    is_claim = kind != BASELINE and difference is not None and not difference.is_identical
+    return difference if is_claim else None
+
+
+def _difference(figures: dict[str, Interval], reference: str, *, is_identical: bool) -> Difference:
+    """Take the differences to a reference out of the figures."""
+    total, touch, direction = (figures.pop(figure) for figure in _against(reference))
+    return Difference(total, touch, direction, is_identical=is_identical)
+
+
+def _is_same(log_p: Floats, other: Floats) -> bool:
+    return bool(np.abs(log_p - other).max() <= SAME)
+
+
 def _figures(sums: Floats, references: tuple[str, ...]) -> dict[str, Floats]:
     rows = sums[:, 0]
     out = {name: sums[:, i] / rows for i, name in enumerate(_SUMS) if name != "rows"}
     at = len(_SUMS)
     for name in references:
-        out[_against(name)] = sums[:, at] / rows
-        at += 1
+        for figure in _against(name):
+            out[figure] = sums[:, at] / rows
+            at += 1
     confusion = sums[:, at : at + _K * _K].reshape(-1, _K, _K)
     out["mcc"] = _mcc(confusion)
     out["ece"] = np.abs(sums[:, at + _K * _K :]).sum(axis=1) / rows
@@ -214,8 +307,8 @@ def _by_instant(t_c: npt.NDArray[np.int64], statistics: Floats) -> Floats:
     return out
 
 
-def _against(name: str) -> str:
-    return f"log_loss_against_{name}"
+def _against(name: str) -> tuple[str, ...]:
+    return tuple(f"{loss}_against_{name}" for loss in _LOSSES)
 
 
 def _reliability(p: Floats, y: npt.NDArray[np.int8]) -> tuple[ReliabilityBin, ...]:
@@ -236,23 +329,3 @@ def _reliability(p: Floats, y: npt.NDArray[np.int8]) -> tuple[ReliabilityBin, ..
                 )
             )
     return tuple(out)
-
-
-def _verdict(kind: str, loss: Interval, against: Mapping[str, Interval], rows: int) -> str:
-    """Say in one sentence what was found, whatever it is."""
-    if kind == BASELINE or BASELINE not in against:
-        return (
-            f"{kind}: log loss {loss.value:.4f}, {against[PRIOR].text()} against the class prior "
-            f"({rows} rows); no edge is claimed, barriers and volatility alone do this"
-        )
-    difference = against[BASELINE]
-    if difference.is_below_zero:
-        found = "edge over the first-passage baseline"
-    elif difference.is_above_zero:
-        found = "worse than the first-passage baseline"
-    else:
-        found = "no edge over the first-passage baseline"
-    return (
-        f"{found}: log loss {loss.value:.4f}, difference {difference.text()} "
-        f"(90 % interval, {rows} rows)"
-    )

@@ -32,6 +32,8 @@ class Table:
 
         Raises ``SchemaError`` that names the first column which is missing or of another type.
         """
+        if frame.columns == list(self.schema) and frame.dtypes == list(self.schema.values()):
+            return frame
         found = frame.schema
         for column, dtype in self.schema.items():
             if column not in found:

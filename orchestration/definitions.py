@@ -6,10 +6,11 @@ which is how tests run the graph.
 
 import dagster as dg
 
-from assets.build import cutoff_asset, data_asset
+from assets.build import Condition, cutoff_asset, data_asset
 from assets.line import Line
+from assets.stage import Stage
 from orchestration.automation import HOURLY_LATEST, MONTHLY, WHEN_UPSTREAM_CHANGES
-from orchestration.dependencies import dependencies
+from orchestration.dependencies import wiring
 from orchestration.graph import data_stages, learning_stages
 from orchestration.jobs import build_jobs
 from orchestration.line import build_line
@@ -20,14 +21,8 @@ from orchestration.sensors import instruments_file
 
 def build_defs(*, line: Line | None = None) -> dg.Definitions:
     """Wire the graph to a line; without one, to that of the settings."""
-    assets = [
-        data_asset(
-            stage,
-            dependencies(stage),
-            WHEN_UPSTREAM_CHANGES if stage.timeframe else HOURLY_LATEST,
-        )
-        for stage in data_stages()
-    ] + [cutoff_asset(stage, CUTOFFS, dependencies(stage), MONTHLY) for stage in learning_stages()]
+    assets = [data_asset(stage, wiring(stage, _when(stage))) for stage in data_stages()]
+    assets += [cutoff_asset(stage, CUTOFFS, wiring(stage, MONTHLY)) for stage in learning_stages()]
     jobs = build_jobs()
     return dg.Definitions(
         assets=assets,
@@ -37,6 +32,10 @@ def build_defs(*, line: Line | None = None) -> dg.Definitions:
         resources={"line": line or build_line()},
         executor=dg.in_process_executor,
     )
+
+
+def _when(stage: Stage) -> Condition:
+    return WHEN_UPSTREAM_CHANGES if stage.timeframe else HOURLY_LATEST
 
 
 @dg.definitions

@@ -1,12 +1,21 @@
-"""What each asset reads, as Dagster sees it: windows by partition mapping."""
+"""What each asset reads, as Dagster sees it: windows by partition mapping.
+
+Labels and features replay a month's levels from the state before it, and read no more of them. The
+month's own levels are told too: made of the same state and candles, they move when it does, and
+Dagster takes a backfill's months through the graph. Told of the state alone, a backfill of levels
+and labels in May would make the labels of June and none of May.
+"""
 
 from collections.abc import Callable
 
 import dagster as dg
 
+from assets.build import Condition, Wiring
 from assets.labels import CONFIG
 from assets.stage import Stage
+from market.ports import PartitionKey
 from market.timeframes import Timeframe
+from orchestration.graph import asset_paths
 from orchestration.partitions import window
 from pipeline.labels import months_ahead
 
@@ -15,6 +24,16 @@ def dependencies(stage: Stage) -> list[dg.AssetDep]:
     """Return the stage's upstream assets with the months that a partition reads of each."""
     rule = _RULES.get(stage.group)
     return rule(stage) if rule else []
+
+
+def wiring(stage: Stage, condition: Condition) -> Wiring:
+    """Return how the stage hangs in the graph."""
+    keys = {table: dg.AssetKey(path) for table, path in asset_paths().items()}
+
+    def asset_of(key: PartitionKey) -> dg.AssetKey:
+        return keys.get((key.table, key.timeframe)) or keys[key.table, None]
+
+    return Wiring(dependencies(stage), condition, asset_of, tuple(keys.values()))
 
 
 def _key(group: str, stage: Stage) -> dg.AssetKey:
@@ -39,14 +58,14 @@ def _labels(stage: Stage) -> list[dg.AssetDep]:
     return [
         dg.AssetDep("raw_candles", partition_mapping=window(0, ahead)),
         dg.AssetDep(_key("candles", stage)),
-        dg.AssetDep(_key("levels", stage), partition_mapping=window(-1, -1)),
+        dg.AssetDep(_key("levels", stage), partition_mapping=window(-1, 0)),
     ]
 
 
 def _features(stage: Stage) -> list[dg.AssetDep]:
     return [
         dg.AssetDep(_key("candles", stage)),
-        dg.AssetDep(_key("levels", stage), partition_mapping=window(-1, -1)),
+        dg.AssetDep(_key("levels", stage), partition_mapping=window(-1, 0)),
         _own(stage),
     ]
 

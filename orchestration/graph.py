@@ -35,3 +35,12 @@ def learning_stages() -> list[Stage]:
         stages += [Model(kind, timeframe) for kind in KINDS]
         stages.append(Evaluation(timeframe))
     return stages
+
+
+def asset_paths() -> dict[tuple[str, str | None], list[str]]:
+    """Return (table, timeframe) → path of the asset that makes its partitions.
+
+    The timeframe of ``raw_candles`` is ``None``: one asset for all.
+    """
+    stages = (*data_stages(), *learning_stages())
+    return {(stage.table_name, stage.timeframe): stage.asset_path for stage in stages}

@@ -5,7 +5,7 @@ launcher or an executor on other machines is Dagster's own configuration, not ou
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,13 @@ from market.errors import WavehouseError
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster._core.remote_origin import RemoteJobOrigin
 
 DAGSTER_YAML = """\
 # Written by wavehouse where there was none. In production, point storage at Postgres.
 telemetry:
+  enabled: false
+nux:
   enabled: false
 event_log_storage:
   module: orchestration.event_log
@@ -27,6 +30,8 @@ event_log_storage:
   config:
     base_dir: "{runs}"
 """
+CODE_LOCATION = "wavehouse"
+"""Name of the code location in ``workspace.yaml``."""
 
 
 class RunFailedError(WavehouseError):
@@ -67,7 +72,7 @@ class Runner:
 
         self._dg = dg
         self._instance = dg.DagsterInstance.get()
-        self._job = build_defs(line=line).resolve_implicit_global_asset_job_def()
+        self._definitions = build_defs(line=line)
 
     def run_months(
         self, stages: Sequence[Stage], instrument: str, months: Sequence[str], *, stale_only: bool
@@ -90,24 +95,67 @@ class Runner:
         self, stages: Sequence[Stage], keys: Sequence[str], months: int, *, stale_only: bool
     ) -> Run:
         from assets.build import STALE_ONLY  # noqa: PLC0415
+        from orchestration.jobs import job_of  # noqa: PLC0415
 
-        result = self._job.execute_in_process(
-            instance=self._instance,
-            asset_selection=[self._dg.AssetKey(stage.asset_path) for stage in stages],
-            tags={
+        result = self._execute(
+            job_of(stage.group for stage in stages),
+            [stage.asset_path for stage in stages],
+            {
                 "dagster/asset_partition_range_start": keys[0],
                 "dagster/asset_partition_range_end": keys[1],
                 STALE_ONLY: "true" if stale_only else "false",
             },
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
         )
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
         if not result.success:
             raise RunFailedError(f"run {result.run_id}: {_first_failure(result)}")
         return Run(result.run_id, months * len(stages))
 
+    def _execute(
+        self, name: str, paths: Sequence[Sequence[str]], tags: Mapping[str, str]
+    ) -> "dg.JobExecutionResult":
+        """Run a part of a job here and now, recorded as what it is: a run of that job.
 
-def _first_failure(result: "dg.ExecuteInProcessResult") -> str:
+        ``execute_in_process`` would record a run of no code location, which Dagster's timeline
+        leaves out and its pages cannot run again.
+        """
+        from dagster._core.definitions.job_base import InMemoryJob  # noqa: PLC0415
+        from dagster._core.execution.api import execute_run  # noqa: PLC0415
+
+        job = self._definitions.resolve_job_def(name)
+        run = self._instance.create_run_for_job(
+            job_def=job,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={**job.run_tags, **tags},
+            asset_selection=frozenset(self._dg.AssetKey(path) for path in paths),
+            remote_job_origin=_origin(name),
+        )
+        return execute_run(InMemoryJob(job), run, self._instance)
+
+
+def _origin(job: str) -> "RemoteJobOrigin":
+    """Return where Dagster's pages find the job: by the code location's name alone."""
+    from dagster._core.definitions.repository_definition import (  # noqa: PLC0415
+        SINGLETON_REPOSITORY_NAME,
+    )
+    from dagster._core.remote_origin import (  # noqa: PLC0415
+        RegisteredCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+
+    location = RegisteredCodeLocationOrigin(CODE_LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def _was_interrupted(result: "dg.JobExecutionResult") -> bool:
+    """Say whether a step ended by Ctrl-C: Dagster records it as a failure and goes on."""
+    errors = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    return any(e is not None and e.cls_name == "DagsterExecutionInterruptedError" for e in errors)
+
+
+def _first_failure(result: "dg.JobExecutionResult") -> str:
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data

@@ -5,7 +5,8 @@ the same bits however the candles are cut. Belongs here: frames, nulls and their
 what a feature is (``feature_columns``), and where rows rest.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ from market.calendars import calendar_for
 from market.errors import InputError, MalformedBarsError, SchemaError
 from market.instruments import Instrument
 from market.ports import State
-from market.tables import CANDLES, FEATURE_LIST, FEATURES, Feature
+from market.tables import FEATURE_LIST, FEATURES, Feature
 from market.timeframes import Timeframe
+from pipeline.candles import complete
 from pipeline.feature_columns import BarColumns, compute, kernel_states
 
 CONTEXT_COLUMNS: Final = (
@@ -38,13 +40,29 @@ CONTEXT_COLUMNS: Final = (
 Mask = npt.NDArray[np.bool_]
 
 
+class NullReasons(Mapping[str, str]):
+    """Why a column has nulls, by its name; looked into when somebody asks."""
+
+    def __init__(self, look: Callable[[], Mapping[str, str]]) -> None:
+        self._look = functools.cache(look)
+
+    def __getitem__(self, column: str) -> str:
+        return self._look()[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._look())
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+
 @dataclass(frozen=True, slots=True)
 class Extended:
     """Rows (``tables.FEATURES``), the state after them, and why a column has nulls, by its name."""
 
     rows: pl.DataFrame
     state: dict[str, npt.NDArray[Any]]
-    null_reasons: dict[str, str]
+    null_reasons: Mapping[str, str]
 
 
 def initial() -> dict[str, npt.NDArray[Any]]:
@@ -70,7 +88,7 @@ def extend(
     as it was. A value is null in warm-up, where the source has no volume, where there is no level
     on that side, and where it would divide by nothing.
     """
-    bars = CANDLES.conform(candles).filter("complete")
+    bars = complete(candles)
     carried = _carried(state)
     _check(bars, context, carried, instrument=instrument, timeframe=timeframe)
     ts = _instants(bars["ts"])
@@ -82,12 +100,16 @@ def extend(
     )
     n_before = int(carried["bars"][0])
     values = {name: _finite(x) for name, x in compute(arrays, carried).items()}
-    columns = [pl.Series(f.name, values[f.name], nan_to_null=True) for f in FEATURE_LIST]
-    rows = bars.select("instrument", "timeframe", "ts", "known_at").with_columns(columns)
+    columns = [
+        *(bars[name] for name in ("instrument", "timeframe", "ts", "known_at")),
+        *(pl.Series(f.name, values[f.name], nan_to_null=True) for f in FEATURE_LIST),
+    ]
     if ts.size:
         carried["bars"] += ts.size
         carried["last_us"][0] = ts[-1]
-    return Extended(FEATURES.conform(rows), carried, _null_reasons(values, arrays, n_before))
+    rows = FEATURES.conform(pl.DataFrame(columns))
+    why = NullReasons(functools.partial(_null_reasons, values, arrays, n_before))
+    return Extended(rows, carried, why)
 
 
 def _carried(state: State) -> dict[str, npt.NDArray[Any]]:
@@ -114,8 +136,8 @@ def _check(
     timeframe: Timeframe | str,
 ) -> None:
     for name, expected in (("instrument", instrument.id), ("timeframe", str(timeframe))):
-        others = bars[name].unique().drop_nulls().to_list()
-        if others not in ([], [expected]):
+        if not (bars[name] == expected).all():
+            others = bars[name].unique().drop_nulls().to_list()
             raise InputError(f"candles.{name}: expected {expected}, was {', '.join(others)}")
     ts = _instants(bars["ts"])
     last_us = int(state["last_us"][0])
@@ -193,9 +215,8 @@ def _finite(values: Series) -> Series:
 
 def _floats(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Series]:
     """Return the columns as float64, NaN for null."""
-    filled = frame.select(pl.col(names).cast(pl.Float64).fill_null(np.nan))
-    return {column.name: column.to_numpy() for column in filled}
+    return {name: frame[name].cast(pl.Float64).to_numpy() for name in names}
 
 
 def _instants(column: pl.Series) -> Instants:
-    return column.to_physical().to_numpy()
+    return column.cast(pl.Int64).to_numpy()

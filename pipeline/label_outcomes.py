@@ -19,10 +19,14 @@ import polars as pl
 from kernels import first_touch as touches
 from kernels.barriers import Barriers
 from market.calendars import Grid, SessionCalendar
-from market.tables import INSTANT, LABELS
+from market.tables import LABELS
 from market.timeframes import Timeframe
 
 LARGEST_SCALED_RETURN: Final = 10.0
+
+_STATUSES: Final = ("pending", "final", "censored")
+_HITS: Final = ("none", "upper", "ambiguous", "lower", None)  # by side, of which -1 is the fourth
+_LOWER_HIT, _UNKNOWN_HIT = 3, 4
 
 Instants = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -52,19 +56,14 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The bars that any window can hold, and their calendar."""
+    """The bars that any window can hold, in order, and their calendar."""
 
-    frame: pl.DataFrame
+    ts: Instants
+    high: Floats
+    low: Floats
+    close: Floats
     calendar: SessionCalendar
     timeframe: Timeframe
-
-    def ts(self) -> Instants:
-        """Return the bars' opens."""
-        return self.frame["ts"].cast(INSTANT).to_physical().to_numpy()
-
-    def prices(self, name: str) -> Floats:
-        """Return a column of prices."""
-        return self.frame[name].to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class _Rows:
     is_last_empty: Mask
     is_ended: Mask
     is_final: Mask
-    status: pl.Series
+    status: npt.NDArray[np.int64]  # index of ``_STATUSES``
 
 
 def outcomes(
@@ -103,49 +102,65 @@ def outcomes(
     *,
     watermark_us: int,
     ended_us: int | None = None,
-) -> pl.DataFrame:
-    """Return status, outcomes and path statistics, one row an entry."""
-    ts = path.ts()
-    ends = path.calendar.bar_ends(path.timeframe, ts)  # raises for a bar off the calendar
-    first = np.searchsorted(ts, windows.start_us)
-    last = np.searchsorted(ts, windows.end_us)
-    touch = _touch(entries.barriers, windows, path, (first, last))
-    plain = _touch(entries.plain, windows, path, (first, last))
-    rows = _rows(windows, ts, touch, watermark_us=watermark_us, ended_us=ended_us)
-    return pl.DataFrame(
-        {
-            "known_at": pl.Series(windows.end_us).cast(INSTANT),
-            "matured_at": _where(rows.is_final, windows.end_us, "matured_at"),
-            "status": rows.status,
-            **_barrier_columns(entries, windows, rows, touch, ends),
-            "label_unadjusted": _side_where(
-                rows.is_final & _is_settled(rows, plain) & ~np.isnan(entries.plain.upper),
-                plain.side,
-            ),
-            **_return_columns(entries, rows, path),
-            **_path_columns(windows, rows, path, watermark_us),
-        }
-    )
+) -> dict[str, pl.Series]:
+    """Return status, outcomes and path statistics by column name, one value an entry.
+
+    Raises ``MalformedBarsError`` for a path bar off the calendar.
+    """
+    ends = path.calendar.bar_ends(path.timeframe, path.ts)
+    bounds = (np.searchsorted(path.ts, windows.start_us), np.searchsorted(path.ts, windows.end_us))
+    touch = _touch(entries.barriers, windows, path, bounds)
+    plain = _touch(entries.plain, windows, path, bounds)
+    rows = _rows(windows, (path.ts, *bounds), touch, watermark_us=watermark_us, ended_us=ended_us)
+    is_plain_known = rows.is_final & _is_settled(rows, plain) & ~np.isnan(entries.plain.upper)
+    columns = {
+        "known_at": windows.end_us,
+        "matured_at": np.where(rows.is_final, windows.end_us, np.nan),
+        **_barrier_columns(entries, windows, rows, touch, ends),
+        "label_unadjusted": _sides(is_plain_known, plain),
+        **_return_columns(entries, rows, path),
+        **_path_columns(windows, rows, path, watermark_us),
+    }
+    hit = np.where(touch.side == touches.LOWER, _LOWER_HIT, touch.side)
+    is_known = _is_known(entries, rows)
+    return {
+        **{name: typed(name, values) for name, values in columns.items()},
+        "status": _words("status", _STATUSES, rows.status),
+        "barrier_hit": _words("barrier_hit", _HITS, np.where(is_known, hit, _UNKNOWN_HIT)),
+    }
+
+
+def typed(column: str, values: Floats | Instants) -> pl.Series:
+    """Return values as ``tables.LABELS`` types the column, null for NaN.
+
+    Counts, flags and instants (to the year 2255) are whole numbers below 2^53, which float64 holds
+    exactly.
+    """
+    return pl.Series(column, values, nan_to_null=True).cast(LABELS.schema[column])
 
 
 def _touch(
     around: Barriers, windows: Windows, path: Path, bounds: tuple[Instants, Instants]
 ) -> _Touch:
-    found = touches.first_touch(
-        (path.prices("high"), path.prices("low")), bounds, around.upper, around.lower
-    )
+    found = touches.first_touch((path.high, path.low), bounds, around.upper, around.lower)
     bar = np.full(found.side.size, windows.horizon, dtype=np.int64)
     is_touched = found.side != touches.NONE
-    at = path.ts()[found.bar[is_touched]]
+    at = path.ts[found.bar[is_touched]]
     grid_bar = np.searchsorted(windows.grid.open_us, at, side="right") - 1
     bar[is_touched] = grid_bar - windows.first_bar[is_touched]
     return _Touch(found.side, found.bar, bar)
 
 
 def _rows(
-    windows: Windows, ts: Instants, touch: _Touch, *, watermark_us: int, ended_us: int | None
+    windows: Windows,
+    bars: tuple[Instants, Instants, Instants],
+    touch: _Touch,
+    *,
+    watermark_us: int,
+    ended_us: int | None,
 ) -> _Rows:
     grid, horizon = windows.grid, windows.horizon
+    ts, first, last = bars
     is_empty = np.searchsorted(ts, grid.open_us) == np.searchsorted(ts, grid.end_us)
     n_bars = is_empty.size
     empty_bar = np.where(is_empty, np.arange(n_bars), n_bars + horizon)
@@ -157,16 +172,15 @@ def _rows(
     is_lost = is_ended & ~touch.is_touched
     is_pending = (windows.end_us > watermark_us) & ~is_lost
     is_final = ~is_pending & ~is_lost & (gap >= touch.bar)
-    status = np.where(is_pending, "pending", np.where(is_final, "final", "censored"))
     return _Rows(
-        first=np.searchsorted(ts, windows.start_us),
-        last=np.searchsorted(ts, windows.end_us),
+        first=first,
+        last=last,
         gap=gap,
         is_gapless=gap == horizon,
         is_last_empty=is_empty[windows.first_bar + horizon - 1],
         is_ended=is_ended,
         is_final=is_final,
-        status=pl.Series("status", status.tolist(), dtype=pl.String()),
+        status=np.where(is_pending, 0, np.where(is_final, 1, 2)),
     )
 
 
@@ -175,40 +189,42 @@ def _is_settled(rows: _Rows, touch: _Touch) -> Mask:
     return (rows.gap >= touch.bar) & (touch.is_touched | ~rows.is_ended)
 
 
+def _is_known(entries: Entries, rows: _Rows) -> Mask:
+    """Say which rows have an outcome: final, and with barriers."""
+    return rows.is_final & ~np.isnan(entries.barriers.upper)
+
+
 def _barrier_columns(
     entries: Entries, windows: Windows, rows: _Rows, touch: _Touch, ends: Instants
-) -> dict[str, pl.Series]:
-    is_known = rows.is_final & ~np.isnan(entries.barriers.upper)
+) -> dict[str, Floats]:
+    is_known = _is_known(entries, rows)
     is_ambiguous = touch.side == touches.BOTH
     t1 = windows.end_us.copy()
     t1[touch.is_touched] = ends[touch.index[touch.is_touched]]
     n_path = np.where(touch.is_touched, touch.index + 1, rows.last) - rows.first
-    hit = np.array(["none", "upper", "ambiguous", "lower"])[touch.side]  # -1 is the last
+    values = {
+        "is_ambiguous": is_ambiguous,
+        "label_if_long": np.where(is_ambiguous, -1, touch.side),
+        "label_if_short": np.where(is_ambiguous, 1, touch.side),
+        "t1": t1,
+        "time_to_barrier_bars": np.minimum(touch.bar + 1, windows.horizon),
+        "time_to_barrier_path_bars": n_path,
+    }
     return {
-        "enhanced_triple_barrier": _side_where(is_known, touch.side),
-        "barrier_hit": _where(is_known, hit.tolist(), "barrier_hit"),
-        "is_ambiguous": _where(is_known, is_ambiguous, "is_ambiguous"),
-        "label_if_long": _where(is_known, np.where(is_ambiguous, -1, touch.side), "label_if_long"),
-        "label_if_short": _where(is_known, np.where(is_ambiguous, 1, touch.side), "label_if_short"),
-        "t1": _where(is_known, t1, "t1"),
-        "time_to_barrier_bars": _where(
-            is_known, np.minimum(touch.bar + 1, windows.horizon), "time_to_barrier_bars"
-        ),
-        "time_to_barrier_path_bars": _where(is_known, n_path, "time_to_barrier_path_bars"),
+        "enhanced_triple_barrier": _sides(is_known, touch),
+        **{name: np.where(is_known, column, np.nan) for name, column in values.items()},
     }
 
 
-def _return_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, pl.Series]:
+def _return_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, Floats]:
     price, atr = entries.price, entries.atr
-    close = np.append(path.prices("close"), np.nan)  # an empty window reads the last
+    close = np.append(path.close, np.nan)  # an empty window reads the last
     at_end = close[np.where(rows.last > rows.first, rows.last - 1, -1)]
     has_end = rows.is_final & ~rows.is_last_empty & ~rows.is_ended
     scaled = np.full(price.size, np.nan)
     np.divide(at_end - price, atr, out=scaled, where=atr > 0.0)
     scaled = np.clip(scaled, -LARGEST_SCALED_RETURN, LARGEST_SCALED_RETURN)
-    highest, lowest = touches.extremes(
-        (path.prices("high"), path.prices("low")), (rows.first, rows.last)
-    )
+    highest, lowest = touches.extremes((path.high, path.low), (rows.first, rows.last))
     # an extreme is one of the whole path: where a bar of it is missing, nobody knows it
     is_whole = rows.is_final & rows.is_gapless & ~rows.is_ended
     mfe = np.maximum((highest - price) / price, 0.0)
@@ -216,36 +232,27 @@ def _return_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, pl.S
     factor = np.full(price.size, np.nan)
     np.divide(mfe, -mae, out=factor, where=mae < 0.0)
     return {
-        "forward_return": _where(has_end, at_end / price - 1.0, "forward_return"),
-        "return_sign": _where(has_end, np.sign(np.nan_to_num(at_end - price)), "return_sign"),
-        "vol_scaled_return": _where(has_end, scaled, "vol_scaled_return"),
-        "mfe": _where(is_whole, mfe, "mfe"),
-        "mae": _where(is_whole, mae, "mae"),
-        "profit_factor": _where(is_whole, factor, "profit_factor"),
+        "forward_return": np.where(has_end, at_end / price - 1.0, np.nan),
+        "return_sign": np.where(has_end, np.sign(np.nan_to_num(at_end - price)), np.nan),
+        "vol_scaled_return": np.where(has_end, scaled, np.nan),
+        "mfe": np.where(is_whole, mfe, np.nan),
+        "mae": np.where(is_whole, mae, np.nan),
+        "profit_factor": np.where(is_whole, factor, np.nan),
     }
 
 
 def _path_columns(
     windows: Windows, rows: _Rows, path: Path, watermark_us: int
-) -> dict[str, pl.Series]:
+) -> dict[str, Instants]:
     until = np.maximum(np.minimum(windows.end_us, watermark_us), windows.start_us)
-    present = np.searchsorted(path.ts(), until) - rows.first
+    present = np.searchsorted(path.ts, until) - rows.first
     scheduled = path.calendar.scheduled(path.timeframe, windows.start_us, until)
-    return {
-        "path_bars": pl.Series(rows.last - rows.first, dtype=pl.UInt32()),
-        "path_bars_missing": pl.Series(scheduled - present, dtype=pl.UInt32()),
-    }
+    return {"path_bars": rows.last - rows.first, "path_bars_missing": scheduled - present}
 
 
-def _side_where(is_known: Mask, side: npt.NDArray[np.int8]) -> pl.Series:
-    return _where(is_known & (side != touches.BOTH), side, "enhanced_triple_barrier")
+def _sides(is_known: Mask, touch: _Touch) -> Floats:
+    return np.where(is_known & (touch.side != touches.BOTH), touch.side, np.nan)
 
 
-def _where(is_known: Mask, values: npt.NDArray[np.generic] | list[str], column: str) -> pl.Series:
-    """Return values as the table types ``column``, null where they are not known, or NaN."""
-    dtype = LABELS.schema[column]
-    series = pl.Series(column, values, nan_to_null=isinstance(values, np.ndarray))
-    if dtype == INSTANT:
-        series = series.cast(INSTANT)
-    nothing = pl.repeat(None, len(series), dtype=dtype, eager=True)
-    return series.cast(dtype).zip_with(pl.Series(is_known), nothing)
+def _words(column: str, words: tuple[str | None, ...], index: npt.NDArray[np.int64]) -> pl.Series:
+    return pl.Series(column, words, dtype=pl.String())[index.astype(np.uint32)]

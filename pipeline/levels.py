@@ -4,7 +4,9 @@ Belongs here: candles in, events and context out, month after month. Keep out: t
 (``kernels.levels``), and levels as of an instant (``level_fold``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -15,10 +17,13 @@ from kernels import levels as kernel
 from market.errors import InputError, MalformedBarsError
 from market.instruments import Instrument
 from market.ports import State
-from market.tables import CANDLES, INSTANT, LEVEL_EVENTS, Table
+from market.tables import INSTANT, LEVEL_EVENTS, Table
 from market.timeframes import Timeframe
+from pipeline.candles import complete
 
 NEVER_US: Final = np.iinfo(np.int64).min
+
+_STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 _SIDE: Final = {
     "{}": pl.Float64(),  # price of the nearest active level on that side of the close
@@ -83,13 +88,33 @@ SOURCE: Final = LevelConfig(unit="price", touch=0.001, break_=0.002)
 """The label source's 0.1 % and 0.2 % of price, whatever the volatility."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Extended:
-    """Events (``tables.LEVEL_EVENTS``), context (``CONTEXT``), and the state after the candles."""
+    """What the machine made of candles; each frame is built when it is first asked for."""
 
-    events: pl.DataFrame
-    context: pl.DataFrame
+    bars: pl.DataFrame
+    run: kernel.Run
+    instrument: str
+    timeframe: str
     state: dict[str, npt.NDArray[np.generic]]
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """Return the events (``tables.LEVEL_EVENTS``)."""
+        return _events(self)
+
+    @cached_property
+    def context(self) -> pl.DataFrame:
+        """Return what is known at each close (``CONTEXT``)."""
+        return _context(self)
+
+    def level_ids(self, born_us: npt.NDArray[np.int64]) -> pl.Series:
+        """Return the ids of the levels born in these bars: a bar makes one level at most."""
+        # a level is named in many rows: write each instant once
+        distinct, where = np.unique(born_us, return_inverse=True)
+        name = f"{self.instrument}_{self.timeframe}_".replace("%", "%%")
+        ids = pl.Series(distinct).cast(INSTANT).dt.strftime(f"{name}{_STAMP}_0")
+        return ids[where.astype(np.uint32)]
 
 
 def initial(config: LevelConfig = DEFAULT) -> dict[str, npt.NDArray[np.generic]]:
@@ -114,7 +139,7 @@ def extend(
     ``state`` is left as it was. Raises ``InputError`` for candles that do not come after those that
     made the state, ``MalformedBarsError`` for candles out of order.
     """
-    bars = CANDLES.conform(candles).filter("complete")
+    bars = complete(candles)
     ts = _instants(bars["ts"])
     _require_after(ts, int(np.asarray(state["last_us"])[0]))
     prices = tuple(bars[name].to_numpy() for name in ("open", "high", "low", "close"))
@@ -123,11 +148,11 @@ def extend(
     except ValueError as e:
         raise InputError(str(e)) from e
     last_us = ts[-1:] if ts.size else np.asarray(state["last_us"])
-    name = instrument.id if isinstance(instrument, Instrument) else instrument
-    prefix = f"{name}_{timeframe}_"
     return Extended(
-        events=_events(run.events, bars, (name, str(timeframe)), prefix),
-        context=_context(run, bars, prefix),
+        bars=bars,
+        run=run,
+        instrument=instrument.id if isinstance(instrument, Instrument) else instrument,
+        timeframe=str(timeframe),
         state={**run.state, "last_us": last_us.copy()},
     )
 
@@ -146,54 +171,58 @@ def _require_after(ts: npt.NDArray[np.int64], last_us: int) -> None:
         )
 
 
-def _events(
-    events: kernel.Events, bars: pl.DataFrame, names: tuple[str, str], prefix: str
-) -> pl.DataFrame:
-    stamps = bars.select("ts", "known_at", bar=_text(bars["ts"]))[events.bar]
-    level_id = prefix + _stamp_text(events.born_us) + "_0"  # a bar makes one level at most
-    event = pl.Series("event", kernel.EVENTS)[events.code]
-    kind = pl.Series(events.kind)
-    frame = stamps.with_columns(
-        level_id.alias("level_id"),
-        event,
-        pl.lit(names[0]).alias("instrument"),
-        pl.lit(names[1]).alias("timeframe"),
-        pl.Series("price", events.price),
-        pl.Series("penetration", events.penetration, nan_to_null=True),
-        pl.Series("rebound_atr", events.rebound),
-        pl.Series("strength", events.strength),
-        pl.when(kind > 0)
-        .then(pl.lit("resistance"))
-        .otherwise(pl.lit("support"))
-        .alias("level_type"),
-    ).with_columns(event_id=pl.concat_str("level_id", "bar", "event", separator="_"))
-    return LEVEL_EVENTS.conform(frame)
+def _events(done: Extended) -> pl.DataFrame:
+    events, rows = done.run.events, done.run.events.bar.astype(np.uint32)
+    n = rows.size
+    level_id = done.level_ids(events.born_us)
+    event = pl.Series(kernel.EVENTS)[events.code.astype(np.uint32)]
+    stamp = _text(done.bars["ts"])[rows]
+    between = pl.Series(["_"])  # with a text, ``+`` makes a plan of expressions
+    columns = {
+        "event_id": level_id + between + stamp + between + event,
+        "level_id": level_id,
+        "instrument": pl.Series([done.instrument]).new_from_index(0, n),
+        "timeframe": pl.Series([done.timeframe]).new_from_index(0, n),
+        "ts": done.bars["ts"][rows],
+        "known_at": done.bars["known_at"][rows],
+        "event": event,
+        "price": pl.Series(events.price),
+        "level_type": pl.Series(["support", "resistance"])[(events.kind > 0).astype(np.uint32)],
+        "penetration": pl.Series(events.penetration, nan_to_null=True),
+        "rebound_atr": pl.Series(events.rebound),
+        "strength": pl.Series(events.strength),
+    }
+    return _frame(LEVEL_EVENTS, columns)
 
 
-def _context(run: kernel.Run, bars: pl.DataFrame, prefix: str) -> pl.DataFrame:
-    columns = [pl.Series("atr", run.atr, nan_to_null=True)]
-    for side, nearest in (("resistance", run.resistance), ("support", run.support)):
+def _context(done: Extended) -> pl.DataFrame:
+    run = done.run
+    sides = {"resistance": run.resistance, "support": run.support}
+    ids = done.level_ids(np.concatenate([nearest.born_us for nearest in sides.values()]))
+    columns = {
+        "ts": done.bars["ts"],
+        "known_at": done.bars["known_at"],
+        "atr": pl.Series(run.atr, nan_to_null=True),
+    }
+    for number, (side, nearest) in enumerate(sides.items()):
         is_none = pl.Series(np.isnan(nearest.price))
-        level_id = prefix + _stamp_text(nearest.born_us) + "_0"
-        columns += [
-            pl.Series(side, nearest.price, nan_to_null=True),
-            level_id.set(is_none, None).alias(f"{side}_id"),
-            pl.Series(f"{side}_strength", nearest.strength, nan_to_null=True),
-            pl.Series(f"{side}_touches", nearest.touches).set(is_none, None),
-            pl.Series(f"{side}_age", nearest.age).set(is_none, None),
-        ]
-    return CONTEXT.conform(bars.select("ts", "known_at").with_columns(columns))
+        columns |= {
+            side: pl.Series(nearest.price, nan_to_null=True),
+            f"{side}_id": ids.slice(number * is_none.len(), is_none.len()).set(is_none, None),
+            f"{side}_strength": pl.Series(nearest.strength, nan_to_null=True),
+            f"{side}_touches": pl.Series(nearest.touches).set(is_none, None),
+            f"{side}_age": pl.Series(nearest.age).set(is_none, None),
+        }
+    return _frame(CONTEXT, columns)
 
 
-def _stamp_text(instants_us: npt.NDArray[np.int64]) -> pl.Series:
-    # a level is named in many rows: write each instant once
-    distinct, where = np.unique(instants_us, return_inverse=True)
-    return _text(pl.Series(distinct).cast(INSTANT))[where]
+def _frame(table: Table, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
+    return table.conform(pl.DataFrame([x.alias(name) for name, x in columns.items()]))
 
 
 def _text(ts: pl.Series) -> pl.Series:
-    return ts.dt.strftime("%Y%m%dT%H%M%SZ")
+    return ts.dt.strftime(_STAMP)
 
 
 def _instants(ts: pl.Series) -> npt.NDArray[np.int64]:
-    return ts.to_physical().to_numpy()
+    return ts.cast(pl.Int64).to_numpy()

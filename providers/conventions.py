@@ -6,6 +6,7 @@ frames. Keep out: one vendor's payload (its ``parsing``), sessions and sanity of
 """
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ import polars as pl
 from market.calendars import calendar_for
 from market.errors import InputError, ProviderDataError
 from market.instruments import Instrument
+from market.ports import Bars
 from market.tables import INSTANT
 from market.timeframes import Timeframe
 from providers.options import did_you_mean
@@ -43,6 +45,19 @@ def between(bars: pl.DataFrame, start_us: int, end_us: int) -> pl.DataFrame:
     """Return the bars that open in [start, end), in the order in which they came."""
     opens = pl.col("ts").to_physical()
     return bars.filter((opens >= start_us) & (opens < end_us))
+
+
+def fingerprint(bars: Bars, end_us: int) -> str:
+    """Return the sha256 of a window's bars and of how far the source has spoken inside it.
+
+    Rows in their order, bit by bit, nulls apart from numbers. What is appended behind the window
+    (it ends at ``end_us``) does not move it.
+    """
+    digest = hashlib.sha256(f"{min(bars.watermark_us, end_us)} {len(bars.frame)}".encode())
+    for column in bars.frame.select(list(BAR_SCHEMA)).iter_columns():
+        digest.update(column.is_null().to_numpy().tobytes())
+        digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_window(start_us: int, end_us: int) -> None:

@@ -3,9 +3,19 @@
 Imports stay light: ``wavehouse --help`` must not wait for Dagster, MLflow or numba.
 """
 
+import importlib.metadata
+from typing import Annotated
+
 import typer
 
 from wavehouse.commands import compute, demo, dev, doctor, instruments, materialize, serve
+
+
+def _say_version(value: bool) -> None:  # noqa: FBT001 - a flag's callback
+    if value:
+        typer.echo(f"wavehouse {importlib.metadata.version('wavehouse')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="wavehouse",
@@ -17,6 +27,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=True,
 )
+
+
+@app.callback()
+def wavehouse(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Keep the options that come before a command."""
+
+
 app.command("demo")(demo.demo)
 app.command("materialize")(materialize.materialize)
 app.command("backfill")(materialize.backfill)

@@ -30,13 +30,14 @@ class Watch:
 
     def expect(self, stages: Sequence[Stage], partitions: int) -> None:
         """Add a bar for each stage that a run is about to look at."""
+        self.progress.start()  # not before: without bars it would leave an empty line
         for stage in stages:
             name = "/".join(stage.asset_path)
             self.tasks[_slot(stage)] = self.progress.add_task(name, total=partitions)
 
     def published(self, key: PartitionKey) -> None:
         """Move the bar of the partition's asset."""
-        task = self.tasks.get((key.table, key.timeframe)) or self.tasks.get((key.table, ""))
+        task = self.tasks.get((key.table, key.timeframe), self.tasks.get((key.table, "")))
         if task is not None:
             self.progress.advance(task)
 
@@ -61,5 +62,8 @@ def watched_line(console: Console) -> Iterator[Watch]:
         watches[0].published(key)
 
     watches.append(Watch(progress, build_line(on_published=on_published)))
-    with progress:
+    try:
         yield watches[0]
+    finally:
+        if progress.live.is_started:
+            progress.stop()

@@ -62,7 +62,8 @@ class Summary:
         if not self.out_of_date:
             return f"[green]Everything is fresh:[/green] {self.looked_at} partitions."
         made = f"{self.out_of_date} of {self.looked_at} partitions were out of date"
-        return f"{made}; made in {len(self.runs)} runs."
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        return f"{made}; made in {runs}."
 
 
 class Update:

@@ -53,6 +53,10 @@ class BinanceProvider:
             raise ProviderDataError(f"binance {instrument.symbol}: expected bars, was none")
         return first[0][0] * _US_PER_MS, running * _US_PER_MS
 
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> None:
+        """Return ``None``: the exchange says nothing about its bars but the bars."""
+        del instrument, start_us, end_us
+
 
 def build(settings: ProviderSettings) -> Provider:
     """Return the provider for the exchange that the settings name."""

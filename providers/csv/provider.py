@@ -39,6 +39,10 @@ class CsvProvider:
         bars = self._bars(instrument, parse(CsvOptions, instrument))
         return int(bars["ts"].to_physical().min() or 0), _newest(bars) + 1  # type: ignore[arg-type]
 
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> str:
+        """Return the hash of what the files, read as the options say, have of the window."""
+        return conventions.fingerprint(self.fetch(instrument, start_us, end_us), end_us)
+
     def _bars(self, instrument: Instrument, options: CsvOptions) -> pl.DataFrame:
         where = f"instrument {instrument.id}"
         files = {side: client.find(p, where=where) for side, p in options.sides.items()}

@@ -7,7 +7,7 @@ from market.instruments import Instrument
 from market.ports import Bars, Provider
 from market.settings import ProviderSettings
 from market.timeframes import Timeframe
-from providers.conventions import between, check_window, scheduled_end
+from providers.conventions import between, check_window, fingerprint, scheduled_end
 from providers.options import Options, parse
 from providers.sample.client import read_sample
 from providers.sample.parsing import parse_sample
@@ -36,6 +36,10 @@ class SampleProvider:
         _check(instrument)
         opens = parse_sample(self._read())["ts"].to_physical()
         return int(opens[0]), int(opens[-1]) + 1
+
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> str:
+        """Return the hash of what the sample has of the window."""
+        return fingerprint(self.fetch(instrument, start_us, end_us), end_us)
 
 
 def build(_settings: ProviderSettings) -> Provider:

@@ -14,7 +14,7 @@ from market.ports import Bars, Provider
 from market.settings import ProviderSettings
 from market.tables import INSTANT
 from market.timeframes import MICROSECONDS_PER_SECOND
-from providers.conventions import check_window, empty_bars
+from providers.conventions import check_window, empty_bars, fingerprint
 from providers.options import parse
 from providers.synthetic.generator import MonthBars, Recipe, month_bars
 from providers.synthetic.options import SyntheticOptions
@@ -56,6 +56,10 @@ class SyntheticProvider:
         """Return the market's extent as its options give it."""
         options = parse(SyntheticOptions, instrument)
         return _midnight(options.start), _midnight(options.end)
+
+    def fingerprint(self, instrument: Instrument, start_us: int, end_us: int) -> str:
+        """Return the hash of the window's bars: another seed is another market."""
+        return fingerprint(self.fetch(instrument, start_us, end_us), end_us)
 
 
 def build(_settings: ProviderSettings) -> Provider:

@@ -1,14 +1,17 @@
 """A stage as a Dagster asset: events, versions and checks a partition, and the same bytes again."""
 
 import base64
+import datetime as dt
 import shutil
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets.events import materialization
 from assets.stage import Stage
-from market.months import shift_month
+from market.months import month_start, shift_month
+from market.ports import PartitionKey, PartitionRef
 from orchestration.graph import data_stages
 from orchestration.partitions import partition_key
 from storage.lake import ParquetLake
@@ -87,6 +90,56 @@ def test_an_event_says_rows_span_inputs_and_shows_a_picture(done: Workshop) -> N
     assert b"BTC H4 2017-04" in image
 
 
+def test_instants_are_shown_as_times_and_not_as_a_count_of_microseconds(done: Workshop) -> None:
+    for group in ("raw_candles", "candles", "labels"):
+        (stage,) = stages_of("H4", groups=[group])
+        event = done.last_event(stage, "BTC|2017-04-01")
+        assert event is not None
+        ref = done.line.lake.resolve(stage.key(done.line, "BTC", "2017-04"))
+        shown = event.metadata["watermark"]
+        assert isinstance(shown, dg.TimestampMetadataValue)
+        assert shown.value == ref.attributes["watermark_us"] / 1e6
+        said = metadata_of(event)
+        assert said["attributes"] == {
+            name: value for name, value in ref.attributes.items() if name != "watermark_us"
+        }
+
+
+def test_an_instant_inside_an_attribute_is_shown_as_a_time_too() -> None:
+    key = PartitionKey("training_sets", "H4", "pooled", "2017-06")
+    facts = {"cutoff_us": month_start("2017-06"), "horizon_bars": 6}
+    ref = PartitionRef(key, "v", "", 1, None, None, "c", attributes={"facts": facts})
+    event = materialization(dg.AssetKey("x"), "2017-06-01", ref, tags={})
+    said = metadata_of(event)
+    assert said["cutoff"] == dt.datetime(2017, 6, 1, tzinfo=dt.UTC).timestamp()
+    assert said["attributes"] == {"facts": {"horizon_bars": 6}}
+
+
+def test_what_a_check_counts_is_a_number(done: Workshop) -> None:
+    found = {(e.check_name, n): v for e in done.evaluations() for n, v in e.metadata.items()}
+    assert isinstance(found["order", "duplicates"], dg.IntMetadataValue)
+    assert isinstance(found["causality", "instants"], dg.IntMetadataValue)
+    assert isinstance(found["gaps", "missing_share"], dg.FloatMetadataValue)
+    assert not any(isinstance(v, dg.TextMetadataValue) for v in found.values())
+
+
+@pytest.mark.parametrize(
+    ("months", "stale_only", "words"),
+    [
+        (MONTHS[:1], False, "passed in 1 partition"),
+        (MONTHS, False, "passed in 4 partitions"),
+        (MONTHS, True, "passed in 0 partitions, 4 left as they are"),
+    ],
+)
+def test_a_run_says_in_how_many_partitions_its_checks_passed(
+    done: Workshop, months: list[str], words: str, *, stale_only: bool
+) -> None:
+    made = Workshop(done.line)  # an event log of its own
+    made.run([next(s for s in STAGES if s.group == "levels")], months, stale_only=stale_only)
+    said = {e.description for e in made.evaluations() if e.check_name == "causality"}
+    assert words in said
+
+
 @pytest.mark.parametrize("group", ["candles", "levels", "labels"])
 def test_what_can_be_drawn_is_drawn(done: Workshop, group: str) -> None:
     (stage,) = stages_of("H4", groups=[group])
@@ -95,6 +148,7 @@ def test_what_can_be_drawn_is_drawn(done: Workshop, group: str) -> None:
     assert "plot" in event.metadata
 
 
+@pytest.mark.slow
 def test_a_run_again_leaves_every_byte_and_writes_no_file(done: Workshop, tmp_path: Path) -> None:
     assert isinstance(done.line.lake, ParquetLake)
     shutil.copytree(done.line.lake.root, tmp_path / "lake")
@@ -106,6 +160,7 @@ def test_a_run_again_leaves_every_byte_and_writes_no_file(done: Workshop, tmp_pa
     assert all(p.stat().st_mtime_ns == stamps[p] for p in files)
 
 
+@pytest.mark.slow
 def test_a_backfill_of_a_part_gives_the_bytes_of_the_whole(done: Workshop, tmp_path: Path) -> None:
     assert isinstance(done.line.lake, ParquetLake)
     root = tmp_path / "lake"
@@ -157,11 +212,12 @@ def test_a_timeframe_finer_than_the_bars_has_nothing_to_make_and_says_so(tmp_pat
         assert event is not None
         said = metadata_of(event)
         assert said["reason"] == "the instrument's bars are coarser than M5: nothing to make"
-        assert said["rows"] == 0
+        assert said["dagster/partition_row_count"] == 0
     assert list(pointers(made.line, [data_stages()[0]])) == ["raw_candles/H1/BTC/2017-03"]
     assert {p.name for p in tmp_path.iterdir()} == {"raw_candles"}
 
 
+@pytest.mark.slow
 def test_a_run_that_leaves_fresh_partitions_alone_still_stamps_their_version(
     tmp_path: Path,
 ) -> None:

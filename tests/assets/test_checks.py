@@ -133,6 +133,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, kind: type[Stage], month: str, how: s
     monkeypatch.setattr(kind, "compute", compute)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "how", "check"),
     [

@@ -65,6 +65,7 @@ def test_a_kernel_that_features_alone_use_moves_features_alone(edit: Edit) -> No
     assert moved_by(edit, "kernels.wavelets", "import", "import os\nimport") == {"features"}
 
 
+@pytest.mark.slow
 def test_what_is_read_is_part_of_the_version(edit: Edit) -> None:
     moved = moved_by(
         edit, "assets.reading", "shift_month(key.month, -1)", "shift_month(key.month, -2)"
@@ -72,8 +73,24 @@ def test_what_is_read_is_part_of_the_version(edit: Edit) -> None:
     assert moved == {"candles", "levels", "labels", "features"}
 
 
-def test_a_calendar_moves_everything_that_is_cut_by_it(edit: Edit) -> None:
-    assert moved_by(edit, "market.calendars", '"17:00 America', '"18:00 America') == set(versions())
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("market.calendars", '"17:00 America', '"18:00 America'),
+        ("kernels.resample", "import", "import os\nimport"),
+        ("pipeline.candles", "low <= open_", "low < open_"),
+    ],
+    ids=["calendar", "resampler", "check of bars"],
+)
+def test_what_cuts_bars_moves_all_that_is_cut_and_fetches_nothing_again(
+    edit: Edit, module: str, old: str, new: str
+) -> None:
+    assert moved_by(edit, module, old, new) == set(versions()) - {"raw"}
+
+
+def test_a_table_moves_every_stage_down_to_the_bars_as_fetched(edit: Edit) -> None:
+    assert moved_by(edit, "market.tables", "pl.Int8()", "pl.Int16()") == set(versions())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from assets.stage import Result, Stage
 from assets.training_sets import POOLED, TrainingSets, maturity
 from learning import training_frame
 from learning.tracking import ModelStore
+from learning.verdict import EDGE_TAG
 from market.instruments import load_instruments
 from market.months import month_range, month_start
 from market.ports import PartitionRef
@@ -137,6 +138,33 @@ def test_judging_an_old_cutoff_again_moves_no_alias(line: Line) -> None:
         assert all("trained later" in words for words in result.attributes["decisions"].values())
     finally:
         store.promote("barrier_h4", standing.version, who="a test", reason="as it was")
+
+
+def test_judging_the_newest_cutoff_again_changes_nothing(line: Line) -> None:
+    store, stage = line.model_store(), Evaluation(H4)
+    was = of(line, stage, "2018-01")
+    tags = {v.version: v.tags for v in store.versions("barrier_h4")}
+    moves = list(store.journal("barrier_h4"))
+    _, again = publish(line, stage, POOLED, "2018-01")
+    assert again == was
+    assert {v.version: v.tags for v in store.versions("barrier_h4")} == tags
+    assert list(store.journal("barrier_h4")) == moves
+
+
+def test_every_judged_version_says_where_its_edge_is(line: Line) -> None:
+    versions = {v.version: v for v in line.model_store().versions("barrier_h4")}
+    for cutoff in CUTOFFS[:2]:
+        found = of(line, Evaluation(H4), cutoff).attributes
+        for kind in KINDS:
+            version = versions[int(of(line, Model(kind, H4), cutoff).attributes["version"])]
+            assert version.tags[EDGE_TAG] == found["edge"][kind]
+            look = found["look"][kind]
+            assert version.tags.get("wavehouse.look") == (str(look) if look else None)
+            metrics = found["metrics"][kind]
+            parts = metrics["log_loss_touch"] + metrics["log_loss_direction"]
+            assert parts == pytest.approx(metrics["log_loss"], rel=1e-12)
+    waiting = int(of(line, Model("xgboost", H4), "2018-02").attributes["version"])
+    assert EDGE_TAG not in versions[waiting].tags
 
 
 def test_the_same_training_is_the_same_version(line: Line) -> None:

@@ -32,6 +32,7 @@ def stage(group: str, timeframe: str = "H4") -> Stage:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instrument", [BTC, EUR], ids=["crypto", "fx"])
 @pytest.mark.parametrize("timeframe", [Timeframe.H4, Timeframe.D, Timeframe.W])
 def test_months_in_a_chain_are_one_run_over_all_of_them(
@@ -74,6 +75,7 @@ def arrive(made: Workshop, provider: FrameProvider, until: str, months: list[str
     made.run(stages_of("H4"), months, stale_only=True)
 
 
+@pytest.mark.slow
 def test_labels_are_rewritten_when_the_month_after_arrives_and_only_then(tmp_path: Path) -> None:
     provider = FrameProvider(hourly(BTC))
     made = Workshop(line_of(tmp_path, provider))
@@ -100,6 +102,7 @@ def test_labels_are_rewritten_when_the_month_after_arrives_and_only_then(tmp_pat
     assert [move.ref.version for move in lake.versions(key)] == [first.version, second.version]
 
 
+@pytest.mark.slow
 def test_a_month_that_grows_by_a_day_moves_only_itself_and_what_looked_into_it(
     tmp_path: Path,
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_month_that_grows_by_a_day_moves_only_itself_and_what_looked_into_it(
     assert moved == {path for path in after if path.endswith("2017-05")}
 
 
+@pytest.mark.slow
 def test_an_unchanged_result_of_changed_inputs_moves_no_version(tmp_path: Path) -> None:
     """A volume restated inside an H4 bar changes neither levels nor labels."""
     provider = FrameProvider(hourly(BTC))
@@ -139,6 +143,7 @@ def test_an_unchanged_result_of_changed_inputs_moves_no_version(tmp_path: Path) 
     assert raw == after["raw_candles/H1/BTC/2017-04"] != before["raw_candles/H1/BTC/2017-04"]
 
 
+@pytest.mark.slow
 def test_the_first_month_of_a_series_starts_from_nothing_and_a_hole_does_too(
     tmp_path: Path,
 ) -> None:

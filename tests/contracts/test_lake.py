@@ -294,6 +294,7 @@ def test_the_writers_place_is_free_again_after_an_error(lake: Lake) -> None:
         pool.submit(write, lake).result()
 
 
+@pytest.mark.slow
 def test_readers_see_one_version_or_another_while_it_is_rewritten(lake: Lake) -> None:
     write(lake)
     stop = threading.Event()

@@ -143,6 +143,7 @@ def whole_after(lake: ParquetLake, ref: PartitionRef) -> int:
     return whole(lake)
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_series(lake: ParquetLake, start: Start) -> None:
     children = [start("write-some", lake.root, first) for first in (100, 200)]
     waits = [int(finish(child)) for child in children]
@@ -176,6 +177,7 @@ def undisturbed(tmp_path: Path) -> ParquetLake:
     return ParquetLake(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("is_rewrite", [True, False], ids=["rewrite", "first"])
 def test_the_disk_is_full_at_every_step(

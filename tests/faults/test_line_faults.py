@@ -118,6 +118,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", MALFORMED)
 def test_malformed_bars_are_named_and_nothing_of_their_month_is_published(
     tmp_path: Path, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch, how: str
@@ -193,6 +194,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [0, 1, 5, 22, 37, 55])
 def test_a_disk_that_fills_in_mid_run_loses_the_partition_it_was_in(
     tmp_path: Path, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch, files: int
@@ -227,6 +229,7 @@ def child(*words: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_series_the_second_is_told_and_the_first_unharmed(
     tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:

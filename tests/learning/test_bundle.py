@@ -10,7 +10,7 @@ import pytest
 from learning.bundle import Bundle
 from learning.models import MODELS, model_of, train
 from learning.training_set import TrainingSet
-from market.errors import FeatureMismatchError, LearningError, ModelNotFoundError
+from market.errors import FeatureMismatchError, ModelArtefactError
 
 Simulate = Callable[..., TrainingSet]
 
@@ -77,17 +77,17 @@ def test_a_missing_barrier_is_refused_by_name(
 
 
 def test_what_is_not_a_bundle_does_not_load(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"bundle\.json"):
+    with pytest.raises(ModelArtefactError, match=r"bundle\.json"):
         Bundle.load(tmp_path / "nothing")
     bundle.save(tmp_path)
     file = tmp_path / "bundle.json"
     whole = file.read_text()
     for broken in (whole[:100], json.dumps({"format": 1, "classes": [-1, 0, 1]}), "[]"):
         file.write_text(broken)
-        with pytest.raises(LearningError, match="bundle"):
+        with pytest.raises(ModelArtefactError, match="bundle"):
             Bundle.load(tmp_path)
     file.write_text(whole.replace('"format": 1', '"format": 2'))
-    with pytest.raises(LearningError, match="was 2"):
+    with pytest.raises(ModelArtefactError, match="was 2"):
         Bundle.load(tmp_path)
 
 
@@ -97,10 +97,10 @@ def test_trees_that_were_altered_do_not_load(rows: TrainingSet, tmp_path: Path) 
     data = bytearray(trees.read_bytes())
     data[len(data) // 2] ^= 1
     trees.write_bytes(data)
-    with pytest.raises(LearningError, match="expected trees"):
+    with pytest.raises(ModelArtefactError, match="expected trees"):
         Bundle.load(tmp_path)
     trees.unlink()
-    with pytest.raises(ModelNotFoundError, match=r"booster\.ubj"):
+    with pytest.raises(ModelArtefactError, match=r"booster\.ubj"):
         Bundle.load(tmp_path)
 
 

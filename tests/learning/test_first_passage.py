@@ -61,6 +61,7 @@ def test_more_time_leaves_less_undecided(
     assert later[2] >= sooner[2] - 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), [(1.0, 1.0), (0.4, 1.8), (2.0, 0.7)])
 def test_equals_simulated_walks(up: float, down: float) -> None:
     rng = np.random.default_rng(3)

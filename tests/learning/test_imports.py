@@ -17,6 +17,7 @@ def test_serving_imports_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["training_set", "splitter", "models", "evaluation", "gate", "tracking"]
 )

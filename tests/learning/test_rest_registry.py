@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from learning.registry import RestModelRegistry, SqlModelRegistry, bundle_folder, open_registry
-from market.errors import ModelNotFoundError, StorageError
+from market.errors import ModelArtefactError, ModelNotFoundError, StorageError
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 
@@ -81,7 +81,7 @@ def test_alias_and_version_lead_to_the_shared_folder(artefact: Path) -> None:
 
 def test_what_is_not_there_is_named(artefact: Path) -> None:
     rest = registry(server(artefact.as_uri()))
-    with pytest.raises(ModelNotFoundError, match="alias not found"):
+    with pytest.raises(ModelNotFoundError, match=r"barrier_h4@challenger: .*alias not found"):
         rest.by_alias("barrier_h4", "challenger")
     with pytest.raises(ModelNotFoundError, match="not found: it"):
         rest.by_version("barrier_h4", 9)
@@ -89,10 +89,23 @@ def test_what_is_not_there_is_named(artefact: Path) -> None:
 
 def test_artefacts_elsewhere_are_refused(tmp_path: Path) -> None:
     for uri in ("s3://bucket/model", "mlflow-artifacts:/1/models/m-1", ""):
-        with pytest.raises(ModelNotFoundError, match="local or shared filesystem"):
+        with pytest.raises(ModelArtefactError, match=r"version 3: .*local or shared filesystem"):
             registry(server(uri)).by_alias("barrier_h4", "champion")
-    with pytest.raises(ModelNotFoundError, match=r"expected bundle\.json"):
+    with pytest.raises(
+        ModelArtefactError, match=r"it: expected bundle\.json .* was nothing; restore"
+    ):
         bundle_folder(str(tmp_path), "it")
+
+
+def test_a_folder_that_cannot_be_read_says_why(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelArtefactError, match="was Permission denied; restore"):
+        bundle_folder(artefact.as_uri(), "it")
 
 
 def test_a_server_that_fails_or_is_not_there_is_a_storage_error() -> None:

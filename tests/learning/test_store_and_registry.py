@@ -21,11 +21,13 @@ from learning.predict import ServedModel, predict_rows
 from learning.registry import SqlModelRegistry, open_registry
 from learning.tracking import CHALLENGER, CHAMPION, ModelStore, training_key
 from learning.training_set import TrainingSet
-from market.errors import LearningError, ModelNotFoundError, StorageError
+from learning.verdict import EDGE_TAG, Edge
+from market.errors import LearningError, ModelArtefactError, ModelNotFoundError, StorageError
 
 Simulate = Callable[..., TrainingSet]
 
 NAME = "barrier_h4"
+pytestmark = pytest.mark.xdist_group("mlflow")  # one store, made once
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,41 @@ def test_a_run_holds_parameters_metrics_features_and_data_versions(store: ModelS
     assert status == ["FINISHED"]
 
 
+def described(store: ModelStore, version: int) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return str(store._client().get_model_version(NAME, str(version)).description)
+
+
+def test_a_version_says_what_it_is_and_what_was_found(
+    store: ModelStore, bundles: dict[str, Bundle]
+) -> None:
+    for version, kind in ((1, "first_passage"), (2, "xgboost")):
+        bundle, said = bundles[kind], described(store, version)
+        made = bundle.provenance
+        cutoff = dt.datetime.fromtimestamp(made.cutoff_us / 1e6, dt.UTC)
+        assert said.startswith(f"{kind} on H4 bars: ")
+        for fact in (
+            f"Made from {made.rows['train']} rows to train on, ",
+            f" {made.rows['calibration']} rows to calibrate on and ",
+            f" {made.rows['conformal']} rows to size the sets, ",
+            f"cutoff {cutoff:%Y-%m-%d %H:%M} UTC",
+            f"Training set {made.data_version} from 1 partition (labels of EURUSD, 2017-01",
+            f"code {made.code_version}",
+        ):
+            assert fact in said
+        assert "Not judged yet" in said
+        assert "\n" not in said
+    before = described(store, 1)
+    for verdict in ("an edge of 0.1", "no edge: log loss 0.9000"):  # judged again, said anew
+        store.describe(NAME, 2, bundles["xgboost"], verdict)
+    said = described(store, 2)
+    assert said.endswith("Judged after the cutoff: no edge: log loss 0.9000.")
+    assert "Not judged yet" not in said
+    assert "0.1" not in said
+    assert described(store, 1) == before
+
+
 def test_the_logged_model_has_signature_example_and_requirements(store: ModelStore) -> None:
     folder = Path(store.versions(NAME)[1].artifact_path).parent.parent
     description = (folder / "MLmodel").read_text()
@@ -136,7 +173,9 @@ def test_alias_moves_are_seen_and_journalled(store: ModelStore, registry: SqlMod
     name = "aliases"
     _copy_versions(store, name)
     assert store.champion(name) is None
-    with pytest.raises(ModelNotFoundError, match=f"{name}@champion"):
+    with pytest.raises(
+        ModelNotFoundError, match=rf"{name}@champion: .*aliases: none;.*wavehouse train"
+    ):
         registry.by_alias(name, CHAMPION)
     store.promote(name, 1, who="gate", reason="no champion yet")
     assert registry.by_alias(name, CHAMPION).version == 1
@@ -174,6 +213,37 @@ def test_a_move_around_the_journal_is_found_out(store: ModelStore) -> None:
     assert chain == [(None, 1, "gate"), (1, 2, "unknown"), (2, 1, "gate")]
 
 
+def test_a_version_is_one_look_however_often_it_is_judged(
+    store: ModelStore, registry: SqlModelRegistry
+) -> None:
+    name = "looks"
+    _copy_versions(store, name)
+    assert [store.look(name, version) for version in (2, 1, 2, 1)] == [1, 2, 1, 2]
+    assert registry.by_version(name, 2).tags["wavehouse.look"] == "1"
+    assert store.version(name, 1).tags["wavehouse.look"] == "2"
+
+
+def test_deleting_a_version_gives_no_look_back(store: ModelStore) -> None:
+    name = "looks again"
+    _copy_versions(store, name)
+    assert store.look(name, 2) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store._client().delete_model_version(name, "2")
+    assert store.look(name, 1) == 2
+
+
+def test_a_tag_is_what_readers_of_the_registry_see(
+    store: ModelStore, registry: SqlModelRegistry
+) -> None:
+    name = "tagged"
+    _copy_versions(store, name)
+    store.tag(name, 1, {EDGE_TAG: Edge.VOLATILITY.value})
+    store.tag(name, 1, {EDGE_TAG: Edge.NONE.value})  # judged again
+    assert registry.by_version(name, 1).tags["wavehouse.edge"] == "none"
+    assert EDGE_TAG not in registry.by_version(name, 2).tags
+
+
 def test_what_is_not_there_is_named(store: ModelStore, registry: SqlModelRegistry) -> None:
     with pytest.raises(ModelNotFoundError, match="expected version 99"):
         registry.by_version(NAME, 99)
@@ -199,8 +269,11 @@ def test_an_artefact_that_is_gone_is_named(
 ) -> None:
     name = "gone"
     _copy_versions(store, name, source=tmp_path.as_uri())
-    with pytest.raises(ModelNotFoundError, match=r"gone version 1: expected bundle\.json"):
+    gone = r"model gone version 1: expected bundle\.json in .* was nothing; restore it, or move"
+    with pytest.raises(ModelArtefactError, match=gone):
         registry.by_version(name, 1)
+    with pytest.raises(ModelNotFoundError, match="gone@champion"):  # of the alias, not the files
+        registry.by_alias(name, CHAMPION)
 
 
 def test_no_database_is_an_empty_registry_and_is_not_made(tmp_path: Path) -> None:

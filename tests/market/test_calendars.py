@@ -268,6 +268,14 @@ def test_only_us_equity_pays_for_the_exchange_calendars() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own program
 
 
+def test_sessions_that_are_kept_for_the_next_caller_cannot_be_altered() -> None:
+    for calendar in (FX, CRYPTO):
+        sessions = calendar.sessions(us("2017-01-08"), us("2017-01-15"))
+        for array in (sessions.open_us, sessions.close_us):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] += 1
+
+
 def test_a_year_of_minutes_is_fast() -> None:
     def best(call: object) -> float:
         assert callable(call)

@@ -81,6 +81,7 @@ def provider_of(made: Workshop) -> FrameProvider:
     return provider
 
 
+@pytest.mark.slow
 def test_a_restated_historic_month_fires_what_reads_it_and_nothing_else(
     made: Workshop, daemon: Daemon
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_restated_historic_month_fires_what_reads_it_and_nothing_else(
     assert "2017-06" not in str(onward)
 
 
+@pytest.mark.slow
 def test_a_month_made_again_that_came_out_as_it_was_wakes_nobody(
     made: Workshop, daemon: Daemon
 ) -> None:
@@ -121,6 +123,7 @@ def test_the_newest_month_fires_though_its_successor_is_not_there(
     }
 
 
+@pytest.mark.slow
 def test_nothing_fires_twice_for_one_change(made: Workshop, daemon: Daemon) -> None:
     provider_of(made).restate(2900, high=999.0)
     made.run(STAGES[:1], ["2017-06"])
@@ -128,6 +131,7 @@ def test_nothing_fires_twice_for_one_change(made: Workshop, daemon: Daemon) -> N
     assert daemon.tick() == {}
 
 
+@pytest.mark.slow
 def test_the_running_month_is_fetched_by_the_hour(made: Workshop) -> None:
     daemon = Daemon(made)
     assert daemon.tick() == {}
@@ -137,6 +141,7 @@ def test_the_running_month_is_fetched_by_the_hour(made: Workshop) -> None:
     assert daemon.tick(minutes=40)["raw_candles"] == ["2017-07"]
 
 
+@pytest.mark.slow
 def test_a_month_that_arrives_matures_the_labels_of_the_month_before(tmp_path: Path) -> None:
     provider = FrameProvider(hourly(BTC))
     provider.until_us = month_start("2017-06")
@@ -150,6 +155,7 @@ def test_a_month_that_arrives_matures_the_labels_of_the_month_before(tmp_path: P
     assert daemon.tick()["labels"] == ["2017-05", "2017-06"]
 
 
+@pytest.mark.slow
 def test_the_extra_month_of_self_dependent_assets_is_still_there(
     made: Workshop, daemon: Daemon
 ) -> None:

@@ -50,6 +50,8 @@ def test_every_stage_has_blocking_checks(definitions: dg.Definitions) -> None:
         assert graph.get(key).blocking, key
     for stage in (*data_stages(), *learning_stages()):
         assert by_asset[tuple(stage.asset_path)] == set(stage.check_names)
+    for spec in graph.asset_check_keys:
+        assert str(graph.get(spec).description).endswith("."), spec
     for group in ("levels", "labels", "features"):
         assert {"schema", "order", "causality"} <= by_asset[group, "h4"]
 

@@ -46,6 +46,7 @@ def events(found: dg.DagsterInstance) -> list[tuple[str, str | None]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written_by_ours", [True, False])
 def test_either_reads_what_the_other_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, written_by_ours: bool
@@ -63,6 +64,7 @@ def test_either_reads_what_the_other_wrote(
         assert len(reader.event_log_storage.get_all_run_ids()) == 2
 
 
+@pytest.mark.slow
 def test_a_daemon_that_sees_many_runs_keeps_few_files_open(tmp_path: Path) -> None:
     log = PooledSqliteEventLogStorage(str(tmp_path))
     for i in range(3 * MAX_RUN_ENGINES):

@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from orchestration.definitions import build_defs
+from orchestration.jobs import job_of
 from orchestration.runs import RunFailedError, Runner, prepare_home
 from tests.fakes.line import (
     BTC,
@@ -19,6 +21,8 @@ from tests.fakes.line import (
     pointers,
     stages_of,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -37,6 +41,8 @@ def test_a_home_is_made_with_telemetry_off_and_named(tmp_path: Path) -> None:
     prepare_home(tmp_path / "a" / "dagster")
     config = yaml.safe_load((tmp_path / "a" / "dagster" / "dagster.yaml").read_text())
     assert config["telemetry"] == {"enabled": False}
+    with dg.DagsterInstance.get() as instance:
+        assert not instance.nux_enabled  # no dialog covers the pages
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "a" / "dagster")
     assert os.environ["DAGSTER_DISABLE_TELEMETRY"] == "yes"
 
@@ -65,6 +71,32 @@ def test_a_range_run_is_one_run_recorded_in_the_home(tmp_path: Path) -> None:
         done = instance.get_materialized_partitions(dg.AssetKey(["candles", "d"]))
         assert done == {f"BTC|{month}-01" for month in MONTHS}
         assert instance.get_dynamic_partitions("instrument") == ["BTC"]
+        (recorded,) = instance.get_runs()
+    # what the timeline and a job's page ask for
+    assert recorded.job_name == "ingest"
+    assert recorded.remote_job_origin is not None
+    assert recorded.remote_job_origin.job_name == "ingest"
+    repository = recorded.remote_job_origin.repository_origin
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))
+    (entry,) = workspace["load_from"]
+    location = entry["python_module"]["location_name"]
+    assert repository.code_location_origin.location_name == location
+    assert repository.repository_name == build_defs(line=line).get_repository_def().name
+    assert recorded.tags["team"] == "research"
+
+
+@pytest.mark.parametrize(
+    ("groups", "job"),
+    [
+        (["raw_candles"], "ingest"),
+        (["raw_candles", "candles"], "ingest"),
+        (["labels"], "backfill"),
+        (["raw_candles", "candles", "levels", "labels", "features"], "backfill"),
+        (["training_sets", "models", "evaluation"], "train"),
+    ],
+)
+def test_a_run_is_of_the_smallest_job_that_holds_its_stages(groups: list[str], job: str) -> None:
+    assert job_of(groups) == job
 
 
 @pytest.mark.usefixtures("clean")
@@ -78,6 +110,7 @@ def test_a_failed_run_is_an_error_that_names_run_partition_and_cause(tmp_path: P
         runner.run_months(stages_of("D"), "BTC", MONTHS, stale_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clean")
 def test_an_unforeseen_error_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -62,6 +62,7 @@ def test_training_asks_for_the_cutoff_that_has_begun(line: Line) -> None:
     assert request.partition_key == "2017-06-01"
 
 
+@pytest.mark.slow
 def test_an_instrument_that_is_no_partition_yet_does_not_stop_the_others(line: Line) -> None:
     requests = schedule_tick(line, "running_month", NOW, present=("BTC",))
     assert [r.partition_key for r in requests] == ["BTC|2017-06-01"]

@@ -272,6 +272,17 @@ def test_volume_is_null_where_one_part_is_and_zero_stays_zero() -> None:
     assert not built["volume"].is_nan().any()
 
 
+@pytest.mark.parametrize("second", [False, None])
+def test_what_is_not_known_to_be_complete_is_not(*, second: bool | None) -> None:
+    raw = bars([us("2021-01-01") + minute * MINUTE for minute in range(3)])
+    built = candles.build(
+        raw, instrument=market("crypto", Timeframe.M1), timeframe=Timeframe.M1, watermark_us=FAR
+    ).rows
+    assert candles.complete(built).equals(built)
+    marked = built.with_columns(complete=pl.Series([True, second, True]))
+    assert candles.complete(marked)["ts"].to_list() == built["ts"].gather([0, 2]).to_list()
+
+
 def test_bars_out_of_session_are_kept_out_and_counted() -> None:
     raw = bars(
         ["2017-01-06T21:59", "2017-01-06T22:00", "2017-01-07T12:00", "2017-01-08T22:00"],

@@ -1,5 +1,6 @@
 """Levels from frames: ids, context, state from month to month, and the fold."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from market.tables import INSTANT, LEVEL_EVENT_NAMES, LEVEL_EVENTS
 from market.timeframes import MICROSECONDS_PER_HOUR, Timeframe
 from pipeline import candles, level_fold, levels
 
+Frame = Callable[[levels.Extended], pl.DataFrame]
 START_US = 1_500_000_000_000_000 // MICROSECONDS_PER_HOUR * MICROSECONDS_PER_HOUR
 QUICK = levels.LevelConfig(atr_period=3, flip_bars=5, expiry_bars=12, max_active=5)
 
@@ -161,6 +163,38 @@ def test_incomplete_candles_feed_nothing() -> None:
     done = extend(hourly(130, 4, watermark_us=until))
     assert_frame_equal(done.context, extend(hourly(130, 4)[:100]).context)
     assert done.context.height == 100
+
+
+def test_a_frame_that_nobody_asks_for_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[str]()
+    for name in ("_events", "_context"):
+        real = getattr(levels, name)
+
+        def noted(done: levels.Extended, *, name: str = name, real: Frame = real) -> pl.DataFrame:
+            made.append(name)
+            return real(done)
+
+        monkeypatch.setattr(levels, name, noted)
+    done = extend(hourly(100, 5))
+    assert made == []
+    assert done.context is done.context
+    assert made == ["_context"]
+    assert done.events is done.events
+    assert made == ["_context", "_events"]
+
+
+def test_a_name_with_a_percent_sign_is_no_pattern_of_a_date() -> None:
+    done = levels.extend(
+        levels.initial(QUICK), hourly(100, 5), config=QUICK, instrument="A%Y%%", timeframe="H1"
+    )
+    plain = extend(hourly(100, 5))
+    for frame, column in (
+        ("events", "level_id"),
+        ("events", "event_id"),
+        ("context", "support_id"),
+    ):
+        expected = getattr(plain, frame)[column].str.replace_all("TEST", "A%Y%%", literal=True)
+        assert getattr(done, frame)[column].equals(expected)
 
 
 def test_no_candles_leave_the_state_as_it_was() -> None:

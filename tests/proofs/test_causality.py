@@ -41,6 +41,7 @@ def euro(shared_data: Path) -> pl.DataFrame:
     return leaks.raw_frame(bars, EURO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", CHAINS)
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 @pytest.mark.parametrize("month", ["2017-10", "2018-02"])  # whole; and the one that still runs

@@ -127,6 +127,22 @@ def test_cuts_lie_where_something_is_known_before_and_a_bar_comes_after(
     assert certificate.rows_compared == 2 * sum(known)
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_rows_may_come_in_any_order(seed: int) -> None:
+    raw = bars(60, seed=seed)
+
+    def shuffled(name: pl.Expr) -> causality.Chain:
+        return lambda rows, until: hourly(name)(rows, until).sample(
+            fraction=1.0, shuffle=True, seed=seed % 1000
+        )
+
+    certificate = certify(shuffled(pl.col("close").diff()), raw, seed, cuts=3)
+    assert certificate.violations == ()
+    assert certificate.rows_compared == certify(hourly(pl.col("close")), raw, seed, 3).rows_compared
+    assert not certify(shuffled(pl.col("close").shift(-1)), raw, seed).passed
+
+
 def test_equal_seeds_give_equal_certificates_and_others_cut_elsewhere() -> None:
     chain, raw = hourly(pl.col("close").shift(-3)), bars(300)
     assert certify(chain, raw, 7, cuts=3) == certify(chain, raw, 7, cuts=3)

@@ -106,6 +106,7 @@ def test_no_kept_row_meets_a_test_row_nor_comes_within_the_embargo(case: Case) -
     assert not leaks(case, ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [window_from_first_labels_end, window_to_last_rows_maturity])
 def test_the_wrong_formulas_fail_the_same_property(wrong: Splitter) -> None:
     try:

@@ -45,6 +45,11 @@ FOLLOWS_THE_PRICE = {
         for month in ("04", "05", "06")
     ),
 }
+LAST_ROW = 2900  # the same in June, the last month
+IN_THE_LAST_MONTH = {
+    f"{table}/BTC/2017-06"
+    for table in ("raw_candles/H1", "candles/H4", "level_events/H4", "labels/H4", "features/H4")
+}
 
 
 @dataclass
@@ -93,6 +98,7 @@ def scene(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     assert plan(made.line, STAGES, "BTC", MONTHS).is_empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["raw_candles", "candles", "level_events", "labels", "features"])
 @pytest.mark.parametrize("how", ["pointer", "folder"])
 def test_a_deleted_middle_partition_is_made_again_alone(
@@ -139,6 +145,7 @@ def test_a_restated_volume_stops_at_the_first_state_that_is_as_it_was(scene: Sce
     }
 
 
+@pytest.mark.slow
 def test_a_restatement_inside_the_bar_stops_at_the_bar(scene: Scene) -> None:
     bar = scene.provider.frame[ROW - ROW % 4 : ROW - ROW % 4 + 4]
     one = bar.with_row_index().filter(
@@ -157,6 +164,7 @@ def test_a_restatement_inside_the_bar_stops_at_the_bar(scene: Scene) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_candle_restated_and_stated_back_ends_where_it_began(scene: Scene, whole: Path) -> None:
     was = float(scene.provider.frame["high"][ROW])
     scene.restate(ROW, high=was * 1.02)
@@ -167,6 +175,7 @@ def test_a_candle_restated_and_stated_back_ends_where_it_began(scene: Scene, who
     assert {path: kept[path] for path in contents(whole)} == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_restatement_is_taken_by_force_and_by_nothing_less(scene: Scene) -> None:
     """What the source said stays until somebody asks it again: ``--force`` for the month."""
     scene.provider.restate(ROW, high=scene.provider.frame["high"][ROW] * 1.02)
@@ -183,16 +192,43 @@ def test_a_restatement_is_taken_by_force_and_by_nothing_less(scene: Scene) -> No
     assert {path for path in after if after[path] != scene.was[path]} == FOLLOWS_THE_PRICE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("row", "follows"), [(ROW, FOLLOWS_THE_PRICE), (LAST_ROW, IN_THE_LAST_MONTH)]
+)
+def test_a_source_with_a_fingerprint_is_read_again_where_it_changed(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int, follows: set[str]
+) -> None:
+    """No force: of four months the one that was restated is fetched, and what reads it moves."""
+    provider = FrameProvider(hourly(BTC))
+    provider.is_marked = True
+    made = Workshop(line_of(tmp_path / "lake", provider))
+    updated(made, REQUEST, monkeypatch)
+    assert pointers(made.line, STAGES) == pointers(line_of(whole, provider), STAGES)
+    was = pointers(made.line, STAGES)
+    provider.fetched.clear()
+    updated(made, REQUEST, monkeypatch)
+    assert provider.fetched == []
+
+    bar = provider.restate(row, high=provider.frame["high"][row] * 1.02)
+    month = f"{bar['ts'][0]:%Y-%m}"
+    updated(made, REQUEST, monkeypatch)
+    assert provider.fetched == [month]
+    after = pointers(made.line, STAGES)
+    moved = {path for path in after if after[path] != was[path]}
+    assert moved == follows
+    updated(made, REQUEST, monkeypatch)
+    assert provider.fetched == [month]
+
+
+@pytest.mark.slow
 def test_what_was_restated_last_month_does_not_touch_the_months_before(scene: Scene) -> None:
-    scene.provider.restate(2900, high=scene.provider.frame["high"][2900] * 1.02)
+    scene.provider.restate(LAST_ROW, high=scene.provider.frame["high"][LAST_ROW] * 1.02)
     drop(scene.made.line, RAW.at("2017-06"))
-    moved = scene.repair()
-    assert moved == {
-        f"{table}/BTC/2017-06"
-        for table in ("raw_candles/H1", "candles/H4", "level_events/H4", "labels/H4", "features/H4")
-    }
+    assert scene.repair() == IN_THE_LAST_MONTH
 
 
+@pytest.mark.slow
 def test_a_running_month_that_grows_settles_in_one_update(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from market.calendars import calendar_for
 from market.errors import ProviderDataError
 from market.instruments import Instrument
+from market.ports import Bars
 from market.tables import INSTANT
 from market.timeframes import Timeframe
 from providers import conventions
@@ -117,3 +118,42 @@ def test_volume_of_zero_throughout_is_seen() -> None:
     assert conventions.has_only_zero_volume(_side([(0, 1, 0.0), (1, 1, None)]))
     assert not conventions.has_only_zero_volume(_side([(0, 1, 0.0), (1, 1, 3.0)]))
     assert not conventions.has_only_zero_volume(_side([(0, 1, None)]))
+
+
+def _three_bars() -> Bars:
+    ts = pl.Series("ts", [0, 60, 120]) * 1_000_000
+    prices = {name: [1.0, 1.5, 2.0] for name in conventions.PRICES}
+    frame = pl.DataFrame({"ts": ts.cast(INSTANT), **prices, "volume": [None, 0.0, 3.0]})
+    return Bars(frame, watermark_us=180_000_000)
+
+
+def _with(column: str, row: int, value: float | None) -> Bars:
+    frame = _three_bars().frame
+    values = frame[column].to_list()
+    values[row] = value
+    changed = frame.with_columns(pl.Series(column, values, dtype=frame.schema[column]))
+    return Bars(changed, _three_bars().watermark_us)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(_with(price, 1, 1.5 + 2**-52) for price in conventions.PRICES),
+        _with("volume", 0, 0.0),
+        _with("volume", 1, None),
+        _with("ts", 1, dt.datetime(1970, 1, 1, 0, 1, 1, tzinfo=dt.UTC)),  # type: ignore[arg-type]
+        Bars(_three_bars().frame[:2], 180_000_000),
+        Bars(_three_bars().frame[[0, 2, 1]], 180_000_000),
+        Bars(_three_bars().frame, 179_999_999),
+    ],
+)
+def test_a_fingerprint_moves_with_every_bit(changed: Bars) -> None:
+    whole = conventions.fingerprint(_three_bars(), 200_000_000)
+    assert conventions.fingerprint(changed, 200_000_000) != whole
+
+
+def test_what_comes_after_its_window_moves_no_fingerprint() -> None:
+    later = Bars(_three_bars().frame, watermark_us=300_000_000)
+    whole = conventions.fingerprint(_three_bars(), 180_000_000)
+    assert conventions.fingerprint(later, 180_000_000) == whole
+    assert conventions.fingerprint(Bars(later.frame.rechunk(), 300_000_000), 180_000_000) == whole

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,11 @@ def test_the_notebooks_door_opens_on_what_it_names_and_nothing_else() -> None:
     )
     assert "AttributeError: module 'wavehouse' has no attribute 'nothing'" in done.stderr
     assert "AssertionError" not in done.stderr
+
+
+def test_it_knows_its_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"wavehouse {version('wavehouse')}\n")
 
 
 def test_an_unknown_command_is_exit_code_2() -> None:

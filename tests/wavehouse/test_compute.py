@@ -175,3 +175,48 @@ def test_the_horizon_changes_the_labels_and_their_version(source: Path) -> None:
         assert rows["horizon_bars"].unique().to_list() == [bars]
         versions += rows["label_version"].unique().to_list()
     assert len(set(versions)) == 2
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_csv_holds_what_the_parquet_does(tmp_path: Path, source: Path, table: str) -> None:
+    for name in ("out.parquet", "out.csv"):
+        assert compute(table, source, "--out", tmp_path / name, "-t", "H4")[0] == 0
+    rows = pl.read_parquet(tmp_path / "out.parquet")
+    back = pl.read_csv(
+        tmp_path / "out.csv", schema_overrides=dict.fromkeys(rows.columns, pl.String)
+    )
+    assert back.columns == rows.columns
+    assert len(back) == len(rows) > 0
+    instants = [c for c, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
+    for column, kind in rows.schema.items():
+        if column in instants:
+            kept = back[column].str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_zone="UTC")
+        elif kind == pl.Boolean:
+            kept = back[column].replace_strict({"true": True, "false": False}, return_dtype=kind)
+        else:
+            kept = back[column].cast(kind)
+        assert kept.equals(rows[column], null_equal=True), column
+
+
+def test_candles_written_as_csv_are_bars_again(tmp_path: Path, source: Path) -> None:
+    compute("candles", source, "--out", tmp_path / "h4.csv", "-t", "H4")
+    compute("candles", source, "--out", tmp_path / "d.parquet", "-t", "D")
+    code, said, _ = compute(
+        "candles", tmp_path / "h4.csv", "--out", tmp_path / "d2.parquet", "-t", "D"
+    )
+    assert code == 0
+    assert said.endswith("d2.parquet: 31 rows of INSTRUMENT D\n")
+    columns = ["ts", "open", "high", "low", "close", "known_at"]
+    first, again = (
+        pl.read_parquet(tmp_path / n, columns=columns) for n in ("d.parquet", "d2.parquet")
+    )
+    assert again.equals(first)
+
+
+def test_the_source_is_not_written_over(source: Path) -> None:
+    before = source.read_bytes()
+    assert "expected another file than IN" in refused("candles", source, out=source)
+    link = source.with_name("link.parquet")
+    link.symlink_to(source)
+    assert "expected another file than IN" in refused("candles", source, out=link)
+    assert source.read_bytes() == before

@@ -65,3 +65,26 @@ def test_a_source_that_cannot_be_read_is_named(home: Path) -> None:
     assert found["instrument SYN"]["state"] == "bad"
     assert "gone.csv" in found["instrument SYN"]["found"]
     assert "csv" in found["instrument SYN"]["advice"]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_setting_that_cannot_be_is_named_and_the_rest_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WAVEHOUSE_STORAGE_RETENTION_VERSIONS", "few")
+    code, found = doctor()
+    assert code == 1
+    assert found["lake"]["state"] == found["freshness"]["state"] == "bad"
+    assert found["lake"]["found"].startswith("WAVEHOUSE_STORAGE_RETENTION_VERSIONS: ")
+    assert found["lake"]["found"].endswith(", was 'few'")
+    assert found["instrument SYN"]["state"] == "ok"
+    assert found["api"]["state"] == "warn"
+
+
+def test_a_missing_instruments_file_is_said_once(home: Path) -> None:
+    (home / "instruments.toml").unlink()
+    code, found = doctor()
+    assert code == 1
+    assert [what for what, f in found.items() if f["state"] == "bad"] == ["instruments"]
+    assert found["instruments"]["found"] == f"nothing at {home / 'instruments.toml'}"
+    assert "wavehouse instruments add" in found["instruments"]["advice"]

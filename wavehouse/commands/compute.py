@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Parquet or CSV file of base bars.")]
-Out = Annotated[Path, typer.Option("--out", help="Parquet file to write.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="File to write: CSV if it ends in .csv, else Parquet.")
+]
 TimeframeOption = Annotated[
     str | None, typer.Option("--timeframe", "-t", help="M1 … W. Default: the file's own.")
 ]
@@ -86,6 +88,7 @@ class _Job:
             raise InputError(
                 f"--calendar: expected one of {', '.join(CALENDAR_NAMES)}, was {calendar!r}"
             )
+        self.source = source
         self.bars = _read(source)
         check_bars(self.bars, name=str(source))
         self.step_us = infer_step(self.bars)
@@ -212,8 +215,13 @@ def _write(rows: "pl.DataFrame", out: Path, job: _Job) -> None:
 
     if not out.parent.is_dir() or out.is_dir():
         raise InputError(f"--out: expected a file in an existing folder, was {out}")
+    if out.exists() and out.samefile(job.source):
+        raise InputError(f"--out: expected another file than IN, was {out}")
     buffer = io.BytesIO()
-    rows.write_parquet(buffer)
+    if out.suffix.lower() == ".csv":
+        rows.write_csv(buffer, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    else:
+        rows.write_parquet(buffer)
     with storage_errors(str(out), out.parent):
         write_whole(out, buffer.getvalue(), fsync=True)
     note = f", {job.out_of_session} bars outside the session left out" if job.out_of_session else ""

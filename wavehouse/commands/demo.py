@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from wavehouse.console import open_console
 from wavehouse.errors import said_plainly
-from wavehouse.processes import Children, Command, script
+from wavehouse.processes import Child, Children, Command, ProcessError, script
 
 if TYPE_CHECKING:
+    import httpx2
+
     from wavehouse.updating import Summary
 
 INSTRUMENT, TIMEFRAME = "EURUSD", "H4"
@@ -24,19 +27,20 @@ def demo() -> None:
     """
     with said_plainly():
         started = time.monotonic()
-        console = Console()
+        console = open_console()
         console.print(
             f"[bold]Wavehouse[/bold]: candles → levels → labels and features → models → API, "
-            f"for {INSTRUMENT}\n"
+            f"for {INSTRUMENT}\n",
+            soft_wrap=True,
         )
         port = _free_port()
         with Children({"WAVEHOUSE_PROCESS": "demo"}) as children:
-            children.start(Command("warm", [script("python"), "-m", "wavehouse.warming"], ""))
+            children.start(Command("warm", [script("python"), "-m", "wavehouse.warming"]))
             summary = _update(console)
             console.print(summary.as_text())
             url = f"http://127.0.0.1:{port}"
-            children.start(Command("api", [script("wavehouse"), "serve", "--port", str(port)], url))
-            _ask(console, url)
+            serve = [script("wavehouse"), "serve", "--port", str(port)]
+            _ask(console, children.start(Command("api", serve, url)))
         _print_verdicts(console)
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. What to open next:")
         console.print(
@@ -60,36 +64,52 @@ def _free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def _ask(console: Console, url: str) -> None:
+def _ask(console: Console, api: Child) -> None:
     import httpx2  # noqa: PLC0415 - needed from here on only
 
-    from market.errors import ProviderUnavailableError  # noqa: PLC0415
-
-    with httpx2.Client(base_url=url, timeout=10.0) as client:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                if client.get("/health").status_code == httpx2.codes.OK:
-                    break
-            except httpx2.TransportError:
-                pass
-            if time.monotonic() > deadline:
-                raise ProviderUnavailableError(
-                    f"api: expected healthy within {START_S:.0f} s at {url}"
-                )
-            time.sleep(0.1)
-        labels = client.get(
-            "/v1/labels",
-            params={
-                "instrument_id": INSTRUMENT, "granularity": TIMEFRAME, "start_date": "2018-02-01",
-                "end_date": "2018-02-28", "sort": "ts_desc", "per_page": 10,
-            },
-        ).raise_for_status()  # fmt: skip
-        prediction = client.post(
-            "/predict", json={"instrument": INSTRUMENT, "timeframe": TIMEFRAME}
-        ).raise_for_status()
+    with httpx2.Client(base_url=api.command.url, timeout=10.0) as client:
+        _await_healthy(client, api)
+        try:
+            labels = client.get(
+                "/v1/labels",
+                params={
+                    "instrument_id": INSTRUMENT, "granularity": TIMEFRAME,
+                    "start_date": "2018-02-01", "end_date": "2018-02-28",
+                    "sort": "ts_desc", "per_page": 10,
+                },
+            ).raise_for_status()  # fmt: skip
+            prediction = client.post(
+                "/predict", json={"instrument": INSTRUMENT, "timeframe": TIMEFRAME}
+            ).raise_for_status()
+        except httpx2.HTTPStatusError as e:
+            raise ProcessError(f"api: {e.response.url} answered {e.response.text}") from e
+        except httpx2.TransportError as e:
+            api.check()
+            raise ProcessError(f"api: expected an answer, was {type(e).__name__}: {e}") from e
     _print_labels(console, labels.json())
     _print_prediction(console, prediction.json())
+
+
+def _await_healthy(client: "httpx2.Client", api: Child) -> None:
+    """Wait for the API; say at once, and why, if it ended instead."""
+    import httpx2  # noqa: PLC0415
+
+    deadline = time.monotonic() + START_S
+    found = "no answer"
+    while time.monotonic() < deadline:
+        api.check()
+        try:
+            answer = client.get("/health", timeout=1.0)
+        except httpx2.TransportError:
+            time.sleep(0.1)
+            continue
+        if answer.status_code == httpx2.codes.OK:
+            return
+        found = answer.text
+        time.sleep(0.1)
+    raise ProcessError(
+        f"api: expected it healthy within {START_S:.0f} s at {api.command.url}, was: {found}"
+    )
 
 
 def _print_labels(console: Console, page: dict[str, Any]) -> None:

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from market.errors import WavehouseError
 from wavehouse.commands.options import Json
+from wavehouse.console import open_console
+from wavehouse.errors import settings_named
 
 PACKAGES = ("dagster", "mlflow", "polars", "duckdb", "numba", "xgboost-cpu", "fastapi")
 FREE_BYTES = 1_000_000_000
@@ -35,11 +36,13 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings]))
     else:
-        table = RichTable("", "what", "found", "what to do", show_edge=False)
+        table = RichTable("", "what", show_edge=False)
+        table.add_column("found", overflow="fold")  # a name or an address is whole or no use
+        table.add_column("what to do", overflow="fold")
         marks = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
         for f in findings:
             table.add_row(marks[f.state], f.what, f.found, f.advice)
-        Console().print(table)
+        open_console().print(table)
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(1)
 
@@ -56,7 +59,8 @@ def _findings() -> Iterator[Finding]:
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from look()
+        with settings_named():
+            yield from look()
     except (WavehouseError, OSError) as e:
         yield Finding(name, "bad", str(e), "mend what the message names, then run this again")
 
@@ -81,8 +85,13 @@ def _instruments() -> Iterator[Finding]:
     from market.settings import HomeSettings, ProviderSettings  # noqa: PLC0415
     from orchestration.resources import open_book, provider_factory  # noqa: PLC0415
 
+    home = HomeSettings()
+    if not home.instruments.exists():
+        advice = "wavehouse instruments add --help, or set WAVEHOUSE_INSTRUMENTS"
+        yield Finding("instruments", "bad", f"nothing at {home.instruments.absolute()}", advice)
+        return
     provider_for = provider_factory(ProviderSettings())
-    for instrument in open_book(HomeSettings()):
+    for instrument in open_book(home):
         what = f"instrument {instrument.id}"
         try:
             provider_for(instrument).span(instrument)
@@ -97,6 +106,8 @@ def _lake() -> Iterator[Finding]:
     from orchestration.resources import open_book, open_lake  # noqa: PLC0415
 
     home = HomeSettings()
+    if not home.instruments.exists():
+        return  # said above
     lake = open_lake(home, StorageSettings())
     for i in open_book(home):
         months = lake.months("candles", i.base_timeframe.value, i.id)
@@ -111,9 +122,12 @@ def _lake() -> Iterator[Finding]:
 
 def _freshness() -> Iterator[Finding]:
     from assets.freshness import available_months, plan  # noqa: PLC0415
+    from market.settings import HomeSettings  # noqa: PLC0415
     from orchestration.graph import data_stages  # noqa: PLC0415
     from orchestration.line import build_line  # noqa: PLC0415
 
+    if not HomeSettings().instruments.exists():
+        return
     line = build_line()
     for instrument in line.book:
         found = plan(line, data_stages(), instrument.id, available_months(line, instrument.id))

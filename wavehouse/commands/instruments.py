@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from market.errors import InputError
 from market.instruments import Instrument, InstrumentBook, load_instruments
 from market.settings import HomeSettings, ProviderSettings
 from wavehouse.commands.options import Json
+from wavehouse.console import open_console
 from wavehouse.errors import said_plainly
 
 app = typer.Typer(no_args_is_help=True, help="List instruments, or add one to instruments.toml.")
@@ -34,7 +34,7 @@ def list_instruments(as_json: Json = False) -> None:
         table = RichTable("id", "calendar", "provider", "symbol", "base", "first", "last", "months")
         for row in rows:
             table.add_row(*[str(v) if v is not None else "-" for v in row.values()])
-        Console().print(table)
+        open_console().print(table)
 
 
 def _row(instrument: Instrument, months: Sequence[str]) -> dict[str, str | int | None]:
@@ -64,15 +64,17 @@ def add(
     asset_class: Annotated[
         str, typer.Option(help="Free text; the calendar's name if left out.")
     ] = "",
-    tick_size: Annotated[float, typer.Option(min=0)] = 0.01,
-    lot_size: Annotated[float, typer.Option(min=0)] = 1.0,
+    tick_size: Annotated[float, typer.Option(min=0, help="Smallest step of the price.")] = 0.01,
+    lot_size: Annotated[float, typer.Option(min=0, help="Smallest quantity.")] = 1.0,
     option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="For the provider.")
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="For the provider; may be given again."),
     ] = None,
 ) -> None:
     """Append an instrument to the instruments file; nothing is written if it is not valid.
 
-    Example: `wavehouse instruments add BTCUSDT --provider binance --calendar crypto --base M1`
+    Examples: `wavehouse instruments add BTCUSDT --provider binance --calendar crypto --base M1`,
+    `wavehouse instruments add ES --provider csv --calendar fx --base M1 --option path=ES.csv`
     """
     with said_plainly():
         from providers import registry  # noqa: PLC0415 - imports Polars

@@ -5,24 +5,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from market.errors import InputError
 from market.months import parse_month
 from wavehouse.commands.options import (
+    FirstCutoff,
     Force,
     From,
     Instrument,
     Json,
+    LastCutoff,
     Timeframes,
     To,
 )
+from wavehouse.console import open_console
 from wavehouse.errors import said_plainly
 
 if TYPE_CHECKING:
     from wavehouse.updating import Request
 
 GROUPS = ("raw_candles", "candles", "levels", "labels", "features")
+# the names that tables have in the lake, and in its errors, where the group has another
+GROUP_OF_TABLE = {
+    "level_events": "levels",
+    "training_sets": "models",
+    "evaluations": "models",
+}
 
 
 def materialize(
@@ -39,7 +47,8 @@ def materialize(
 ) -> None:
     """Bring everything that is asked, and what it reads, up to date.
 
-    Only partitions that are out of date are made: those whose code or inputs changed.
+    Only partitions that are out of date are made: those whose code or inputs changed, or whose
+    bars did in the provider's file.
     """
     with said_plainly():
         asked = _request(targets or [], instrument, first, last, timeframe)
@@ -47,7 +56,7 @@ def materialize(
 
 
 def backfill(
-    target: Annotated[str, typer.Argument(help=f"One of {', '.join(GROUPS)}.")],
+    target: Annotated[str, typer.Argument(help=f"One of {', '.join(GROUPS)}, models.")],
     instrument: Instrument = None,
     first: From = None,
     last: To = None,
@@ -65,13 +74,16 @@ def backfill(
 
 
 def train(
-    first: From = None,
-    last: To = None,
+    first: FirstCutoff = None,
+    last: LastCutoff = None,
     timeframe: Timeframes = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train, register, judge and gate the models of a range of cutoffs (a walk-forward)."""
+    """Train, register, judge and gate the models of a range of cutoffs (a walk-forward).
+
+    A cutoff is a month: its models learn from what had matured before it.
+    """
     with said_plainly():
         asked = _request(["models"], None, first, last, timeframe)
         _materialize(replace(asked, is_forced=force), as_json)
@@ -86,6 +98,7 @@ def _request(
 ) -> "Request":
     from wavehouse.updating import Request  # noqa: PLC0415
 
+    targets = [GROUP_OF_TABLE.get(t, t) for t in targets]
     unknown = [t for t in targets if t not in (*GROUPS, "models")]
     if unknown:
         raise InputError(f"target: expected {', '.join(GROUPS)} or models, was {unknown[0]!r}")
@@ -102,7 +115,7 @@ def _materialize(request: "Request", as_json: bool) -> None:  # noqa: FBT001
     from wavehouse.progress import watched_line  # noqa: PLC0415
     from wavehouse.updating import update  # noqa: PLC0415
 
-    console = Console(stderr=as_json)
+    console = open_console(stderr=as_json)
     with watched_line(console) as watch:
         summary = update(watch.line, request, watch)
     if as_json:

@@ -27,7 +27,19 @@ Timeframes = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Compute again what is fresh (an unchanged result writes nothing)."
+        "--force",
+        help="Fetch and compute again what is fresh (an unchanged result writes nothing). "
+        "Changed files are noticed without it; what an exchange has corrected is not.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
+FirstCutoff = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="YYYY-MM", help="First cutoff; after eight months of bars if left out."
+    ),
+]
+LastCutoff = Annotated[
+    str | None,
+    typer.Option("--to", metavar="YYYY-MM", help="Last cutoff; the newest month if left out."),
+]
