@@ -52,19 +52,9 @@ def close_up(rows: Matrix, at: int, count: int, kept: Instants) -> int:
 
 
 @compiled_borrowing
-def put(  # noqa: PLR0913, PLR0917 - from where, which of them, to where
-    row: Series, at: int, kept: Instants, usable: int, out: Series, start: int, count: int
-) -> None:
-    """Write ``row[at : at + usable]`` to the ``count`` bars from ``out[start]``, NaN to the others.
-
-    ``kept`` says which bars they are; it is not looked at where they are all.
-    """
-    first, to = U(at), U(start)
-    if usable == count:
-        for i in range(U(count)):
-            out[i + to] = row[i + first]
-        return
+def put(dense: Series, kept: Instants, usable: int, out: Series, start: int, count: int) -> None:
+    """Write ``dense`` to those of ``count`` bars that ``kept`` names, NaN to the others."""
     for i in range(count):
         out[start + i] = np.nan
     for i in range(usable):
-        out[start + kept[i]] = row[at + i]
+        out[start + kept[i]] = dense[i]

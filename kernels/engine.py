@@ -38,6 +38,11 @@ SIGNATURES: Final[Mapping[str, str]] = {
     "rsi": "aiaa",
     "macd": "aiiiaaaa",
     "bollinger": "aifaaaaaaa",
+    "sma_rows": "aiaa",
+    "ema_rows": "aiaa",
+    "rsi_rows": "aiaa",
+    "macd_rows": "aiiiaa",
+    "bollinger_rows": "aifaa",
     "first_touch": "aaaaaaaa",
     "panel_rows": "aaaaaaa",
     "panel_tiles": "aaaa",
@@ -87,11 +92,15 @@ def run(kernel: str, compiled: Callable[..., None], *args: object) -> None:
     Both take the same arguments, write into the arrays among them and return nothing. To Mojo a
     tuple is what is in it.
     """
+    record, is_warm = _RECORD.get(), type(compiled) is not Compiled
+    is_plain = is_warm and record is None and _FORCED.get() is None and kernel not in FASTER
+    if is_plain and environment() != "mojo":  # numba's: the long way takes as long as 500 bars
+        compiled(*args)
+        return
     function = _function(kernel, compiled)
     status = _REFUSED if function is None else function(*_flat(args))
     if status == _OTHER_ARRAY:
         raise TypeError(f"{kernel}: expected contiguous arrays of its types")
-    record = _RECORD.get()
     if record is not None:
         record[kernel] = "numba" if status == _REFUSED else "mojo"
     if status == _REFUSED:
@@ -178,7 +187,7 @@ def _function(kernel: str, compiled: Callable[..., None]) -> Callable[..., Any] 
     if choice == "mojo":
         if known.reason:
             raise RuntimeError(f"engine: expected mojo, but {known.reason}")
-        return known.functions[kernel]
+        return known.functions.get(kernel)
     is_cold = isinstance(compiled, Compiled) and not compiled.is_made
     return known.functions.get(kernel) if kernel in FASTER or is_cold else None
 

@@ -121,7 +121,7 @@ def target(out: Series | None, *inputs: Series) -> Series:
         raise ValueError(
             f"out: expected writeable, contiguous float64 of shape ({n},), was {out!r}"
         )
-    if any(np.may_share_memory(out, x) for x in inputs):
+    if any(_may_share(out, x) for x in inputs):
         raise ValueError("out: expected memory of its own, was an input's or another output's")
     return out
 
@@ -136,6 +136,15 @@ def targets(out: Sequence[Series] | None, count: int, *inputs: Series) -> tuple[
     for x in out:
         taken.append(target(x, *inputs, *taken))
     return tuple(taken)
+
+
+def _may_share(x: Series, y: Series) -> bool:
+    """Say whether two arrays can lie over each other; NumPy's own answer takes 0.4 us."""
+    first, second = x if x.base is None else x.base, y if y.base is None else y.base
+    for owner in (first, second):
+        if type(owner) is not np.ndarray or not owner.flags.owndata:
+            return np.may_share_memory(x, y)
+    return first is second and np.may_share_memory(x, y)
 
 
 def _frozen(

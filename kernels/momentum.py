@@ -13,18 +13,19 @@ import numpy.typing as npt
 from kernels import engine
 from kernels.blocks import BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target, targets
-from kernels.jit import compiled, compiled_borrowing
+from kernels.jit import compiled, compiled_borrowing, compiled_inline
 from kernels.recurrences import (
     AHEAD,
     BEHIND,
     RECURRENCE_SIZE,
     Lane,
-    advance,
-    advance_pair,
+    ahead,
+    begin,
     recurrence,
     recurrence_state,
     resume,
     suspend,
+    turn_page,
 )
 from kernels.states import at_least, carried, column, kept, ratio
 from kernels.windows import lagged, total, window_state
@@ -244,20 +245,17 @@ def _rsi(close: Series, period: int, state: Series, out: Series) -> None:
         resume(down)
     for start in range(0, close.size, BLOCK):
         count = min(BLOCK, close.size - start)
-        usable, last = count, close[start + count - 1]
         if moves(close, start, count, before, rising, falling):
-            prices = given[0]
+            prices, dense = given[0], np.empty(count)
             gather(close, start, count, prices, 0)
             usable = close_up(given, 0, count, kept_bars)
             moves(prices, 0, usable, before, rising, falling)
-            last = prices[usable - 1] if usable else before
-        before = last
-        advance_pair(up, down, usable)
-        if usable == count:
-            strengths(gains, losses, usable, out, start)
+            advance_strength(up, down, usable, dense, 0)
+            put(dense, kept_bars, usable, out, start, count)
+            before = prices[usable - 1] if usable else before
         else:
-            strengths(gains, losses, usable, work, 0)
-            put(work, 0, kept_bars, usable, out, start, count)
+            advance_strength(up, down, count, out, start)
+            before = close[start + count - 1]
     if state.size:
         state[0] = before
         suspend(up)
@@ -286,13 +284,42 @@ def moves(
 
 
 @compiled_borrowing
-def strengths(gains: Series, losses: Series, count: int, out: Series, at: int) -> None:
-    """Write 100 times the gain's share of what moved; 50 where nothing did."""
-    first = U(at)
-    for i in range(U(count)):
-        gain = gains[i + U(AHEAD)]
-        moved = gain + losses[i + U(AHEAD)]
-        out[i + first] = 50.0 if moved == 0.0 else 100.0 * (gain / moved)
+def advance_strength(up: Lane, down: Lane, count: int, out: Series, at: int) -> None:
+    """Advance the averages of gains and losses, and write 100 times the gain's share of both.
+
+    Two recurrences take the time of one, which only waits.
+    """
+    rising, gains, work, period, weight, own = up
+    falling, losses, work_2, _, _, own_2 = down
+    first = 0
+    if own[0] < period + AHEAD:
+        first = begin(up, count)
+        begin(down, count)
+        for i in range(first):
+            out[at + i] = strength(gains[AHEAD + i], losses[AHEAD + i])
+    q = 1.0 - weight
+    q2, q4, q8, to = q**2, q**4, q**8, U(at)
+    if first < count:
+        for i in range(U(first), U(count + 6)):
+            work[i] = weight * (rising[i + U(1)] + q * rising[i])
+            work_2[i] = weight * (falling[i + U(1)] + q * falling[i])
+        for i in range(U(first), U(count)):
+            gain = ahead(work, i, q2, q4) + q8 * gains[i]
+            loss = ahead(work_2, i, q2, q4) + q8 * losses[i]
+            gains[i + U(8)] = gain
+            losses[i + U(8)] = loss
+            out[i + to] = strength(gain, loss)
+        own[0] += count - first
+        own_2[0] += count - first
+    turn_page(up, count)
+    turn_page(down, count)
+
+
+@compiled_inline
+def strength(gain: float, loss: float) -> float:
+    """Return 100 times the gain's share of what moved; 50 where nothing did."""
+    moved = gain + loss
+    return 50.0 if moved == 0.0 else 100.0 * (gain / moved)
 
 
 @compiled
@@ -323,44 +350,89 @@ def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three line
             resume(lane)
     for start in range(0, close.size, BLOCK):
         count = min(BLOCK, close.size - start)
-        usable = count
         if gather(close, start, count, prices, BEHIND):
-            usable = close_up(given, BEHIND, count, kept_bars)
-        waiting = min(max(slow - 1 - int(own_2[0]), 0), usable)  # bars before the slow one's seed
-        advance_pair(of_fast, of_slow, usable)
-        known, first = usable - waiting, U(waiting + AHEAD)
-        for i in range(U(known)):
-            gaps[i + U(BEHIND)] = quick[i + first] - steady[i + first]
-        advance(of_signal, known)
-        if usable == count:
-            macd_lines(gaps, smoothed, waiting, known, line, average, histogram, start)
+            usable, dense = close_up(given, BEHIND, count, kept_bars), np.empty((3, count))
+            waiting = advance_gaps(of_fast, of_slow, usable, gaps)
+            advance_lines(of_signal, waiting, usable, dense[0], dense[1], dense[2], 0)
+            put(dense[0], kept_bars, usable, line, start, count)
+            put(dense[1], kept_bars, usable, average, start, count)
+            put(dense[2], kept_bars, usable, histogram, start, count)
         else:
-            macd_lines(gaps, smoothed, waiting, known, quick, steady, work, AHEAD)
-            put(quick, AHEAD, kept_bars, usable, line, start, count)
-            put(steady, AHEAD, kept_bars, usable, average, start, count)
-            put(work, AHEAD, kept_bars, usable, histogram, start, count)
+            waiting = advance_gaps(of_fast, of_slow, count, gaps)
+            advance_lines(of_signal, waiting, count, line, average, histogram, start)
     if state.size:
         for lane in lanes:
             suspend(lane)
 
 
 @compiled_borrowing
-def macd_lines(  # noqa: PLR0913, PLR0917 - two lines in, three out
-    gaps: Series,
-    smooth: Series,
+def advance_gaps(of_fast: Lane, of_slow: Lane, count: int, gaps: Series) -> int:
+    """Advance both averages and write how far the fast one is above, from ``gaps[BEHIND]``.
+
+    Return how many bars came before the slow one was known.
+    """
+    prices, quick, work, _, weight, own = of_fast
+    _, steady, work_2, slow, weight_2, own_2 = of_slow
+    waiting = min(max(slow - 1 - int(own_2[0]), 0), count)
+    first = 0
+    if own_2[0] < slow + AHEAD:
+        first = begin(of_fast, count)
+        begin(of_slow, count)
+        for i in range(waiting, first):
+            gaps[BEHIND + i - waiting] = quick[AHEAD + i] - steady[AHEAD + i]
+    q, r = 1.0 - weight, 1.0 - weight_2
+    q2, q4, q8, r2, r4, r8 = q**2, q**4, q**8, r**2, r**4, r**8
+    if first < count:
+        for i in range(U(first), U(count + 6)):
+            before, price = prices[i], prices[i + U(1)]
+            work[i] = weight * (price + q * before)
+            work_2[i] = weight_2 * (price + r * before)
+        begun, to = U(first), U(BEHIND + first - waiting)
+        for k in range(U(count - first)):
+            j = k + begun
+            high = ahead(work, j, q2, q4) + q8 * quick[j]
+            low = ahead(work_2, j, r2, r4) + r8 * steady[j]
+            quick[j + U(8)] = high
+            steady[j + U(8)] = low
+            gaps[k + to] = high - low
+        own[0] += count - first
+        own_2[0] += count - first
+    turn_page(of_fast, count)
+    for i in range(AHEAD):
+        steady[i] = steady[count + i]
+    return waiting
+
+
+@compiled_borrowing
+def advance_lines(  # noqa: PLR0913, PLR0917 - a lane, how far, three lines out
+    of_signal: Lane,
     waiting: int,
-    known: int,
+    count: int,
     line: Series,
     average: Series,
     histogram: Series,
     at: int,
 ) -> None:
-    """Write the three lines of a block from ``at``, NaN until the signal is known."""
-    for i in range(at, at + waiting):
+    """Advance the average of the gaps and write the three lines, NaN until it is known."""
+    gaps, smoothed, work, period, weight, own = of_signal
+    known, begun = count - waiting, at + waiting
+    for i in range(at, begun):
         line[i] = average[i] = histogram[i] = np.nan
-    first = U(at + waiting)
-    for i in range(U(known)):
-        gap, y = gaps[i + U(BEHIND)], smooth[i + U(AHEAD)]
-        average[i + first] = y
-        histogram[i + first] = gap - y
-        line[i + first] = gap + (y - y)
+    first = begin(of_signal, known) if own[0] < period + AHEAD else 0
+    for i in range(first):
+        y, gap = smoothed[AHEAD + i], gaps[BEHIND + i]
+        average[begun + i], histogram[begun + i] = y, gap - y
+        line[begun + i] = gap if y == y else y  # noqa: PLR0124 - NaN
+    q = 1.0 - weight
+    q2, q4, q8, to = q**2, q**4, q**8, U(begun)
+    if first < known:
+        for i in range(U(first), U(known + 6)):
+            work[i] = weight * (gaps[i + U(1)] + q * gaps[i])
+        for i in range(U(first), U(known)):
+            y, gap = ahead(work, i, q2, q4) + q8 * smoothed[i], gaps[i + U(BEHIND)]
+            smoothed[i + U(8)] = y
+            average[i + to] = y
+            histogram[i + to] = gap - y
+            line[i + to] = gap
+        own[0] += known - first
+    turn_page(of_signal, known)

@@ -20,7 +20,7 @@ import numpy as np
 
 from kernels.blocks import BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series
-from kernels.jit import compiled, compiled_borrowing
+from kernels.jit import compiled, compiled_borrowing, compiled_inline
 
 AHEAD: Final = 8
 """Bars that the recurrence is taken ahead, and columns that a row of averages starts with."""
@@ -80,11 +80,12 @@ def smooth(x: Series, period: int, weight: float, state: Series, out: Series) ->
         resume(lane)
     for start in range(0, x.size, BLOCK):
         count = min(BLOCK, x.size - start)
-        usable = count
         if gather(x, start, count, values, BEHIND):
-            usable = close_up(given, BEHIND, count, kept)
-        advance(lane, usable)
-        put(averages, AHEAD, kept, usable, out, start, count)
+            usable, dense = close_up(given, BEHIND, count, kept), np.empty(count)
+            advance(lane, usable, dense, 0)
+            put(dense, kept, usable, out, start, count)
+        else:
+            advance(lane, count, out, start)
     if state.size:
         suspend(lane)
 
@@ -118,61 +119,45 @@ def suspend(lane: Lane) -> None:
 
 
 @compiled_borrowing
-def advance(lane: Lane, count: int) -> None:
-    """Write ``count`` averages, from ``averages[AHEAD]``, of the values from ``values[BEHIND]``.
+def advance(lane: Lane, count: int, out: Series, at: int) -> None:
+    """Write ``count`` averages of the values from ``values[BEHIND]`` to ``out[at:]``.
 
-    Before them lie the last of the block before, and in the end those of this one.
+    They are in ``averages[AHEAD:]`` too. Before them and the values lie the last of the block
+    before, and in the end those of this one.
     """
     values, averages, work, period, weight, state = lane
     first = begin(lane, count) if state[0] < period + AHEAD else 0
+    for i in range(first):
+        out[at + i] = averages[AHEAD + i]
     q = 1.0 - weight
-    q2 = q * q
-    q4 = q2 * q2
-    q8 = q4 * q4
+    q2, q4, q8, to = q**2, q**4, q**8, U(at)
     if first < count:
         for i in range(U(first), U(count + 6)):
             work[i] = weight * (values[i + U(1)] + q * values[i])
         for i in range(U(first), U(count)):
-            recent = work[i + U(6)] + q2 * work[i + U(4)]
-            earlier = work[i + U(2)] + q2 * work[i]
-            averages[i + U(8)] = (recent + q4 * earlier) + q8 * averages[i]
+            average = ahead(work, i, q2, q4) + q8 * averages[i]
+            averages[i + U(8)] = average
+            out[i + to] = average
         state[0] += count - first
+    turn_page(lane, count)
+
+
+@compiled_inline
+def ahead(work: Series, i: int, q2: float, q4: float) -> float:
+    """Return what the last eight values add to the average of eight bars before."""
+    recent: float = work[i + U(6)] + q2 * work[i + U(4)]
+    earlier: float = work[i + U(2)] + q2 * work[i]
+    return recent + q4 * earlier
+
+
+@compiled_borrowing
+def turn_page(lane: Lane, count: int) -> None:
+    """Put the end of a block where the next one looks for what was before it."""
+    values, averages, _, _, _, _ = lane
     for i in range(AHEAD):
         averages[i] = averages[count + i]
     for i in range(BEHIND):
         values[i] = values[count + i]
-
-
-@compiled_borrowing
-def advance_pair(lane: Lane, other: Lane, count: int) -> None:
-    """Advance two averages that began at the same bar: in the time of one, which only waits."""
-    values, averages, work, period, weight, state = lane
-    values_2, averages_2, work_2, _, weight_2, state_2 = other
-    first = 0
-    if state[0] < period + AHEAD:
-        first = begin(lane, count)
-        begin(other, count)
-    q, r = 1.0 - weight, 1.0 - weight_2
-    q2, r2 = q * q, r * r
-    q4, r4 = q2 * q2, r2 * r2
-    q8, r8 = q4 * q4, r4 * r4
-    if first < count:
-        for i in range(U(first), U(count + 6)):
-            work[i] = weight * (values[i + U(1)] + q * values[i])
-            work_2[i] = weight_2 * (values_2[i + U(1)] + r * values_2[i])
-        for i in range(U(first), U(count)):
-            recent = work[i + U(6)] + q2 * work[i + U(4)]
-            earlier = work[i + U(2)] + q2 * work[i]
-            averages[i + U(8)] = (recent + q4 * earlier) + q8 * averages[i]
-            recent_2 = work_2[i + U(6)] + r2 * work_2[i + U(4)]
-            earlier_2 = work_2[i + U(2)] + r2 * work_2[i]
-            averages_2[i + U(8)] = (recent_2 + r4 * earlier_2) + r8 * averages_2[i]
-        state[0] += count - first
-        state_2[0] += count - first
-    for i in range(AHEAD):
-        averages[i], averages_2[i] = averages[count + i], averages_2[count + i]
-    for i in range(BEHIND):
-        values[i], values_2[i] = values[count + i], values_2[count + i]
 
 
 @compiled_borrowing

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kernels import engine
 from kernels.blocks import BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target, targets
-from kernels.jit import compiled, compiled_borrowing, compiled_ieee
+from kernels.jit import compiled, compiled_borrowing
 from kernels.recurrences import (
     AHEAD,
     BEHIND,
@@ -255,17 +255,18 @@ def _atr(high: Series, low: Series, close: Series, period: int, state: Series, o
         resume(lane)
     for start in range(0, close.size, BLOCK):
         count = min(BLOCK, close.size - start)
-        usable, last = count, close[start + count - 1]
         if true_ranges(high, low, close, start, count, before, ranges):
             gather(high, start, count, highs, 0)
             gather(low, start, count, lows, 0)
             gather(close, start, count, closes, 0)
-            usable = close_up(given, 0, count, kept_bars)
+            usable, dense = close_up(given, 0, count, kept_bars), np.empty(count)
             true_ranges(highs, lows, closes, 0, usable, before, ranges)
-            last = closes[usable - 1] if usable else before
-        before = last
-        advance(lane, usable)
-        put(averages, AHEAD, kept_bars, usable, out, start, count)
+            advance(lane, usable, dense, 0)
+            put(dense, kept_bars, usable, out, start, count)
+            before = closes[usable - 1] if usable else before
+        else:
+            advance(lane, count, out, start)
+            before = close[start + count - 1]
     if state.size:
         state[0] = before
         suspend(lane)
@@ -298,7 +299,32 @@ def true_range_of(high: float, low: float, before: float) -> float:
     return top - bottom
 
 
-@compiled_ieee
+@compiled_borrowing
+def draw_bands(  # noqa: PLR0913, PLR0917 - a block of moments in, three lines out
+    source: Series,
+    at: int,
+    mean: Series,
+    spread: Series,
+    period: int,
+    width: float,
+    lower: Series,
+    middle: Series,
+    upper: Series,
+    to: int,
+    count: int,
+) -> None:
+    """Write the bands of a block; NaN where a price was infinite."""
+    base, first, share = U(at), U(to), 1.0 / np.sqrt(period)
+    for i in range(U(count)):
+        centre = source[i + base] + mean[i]
+        reach = width * (share * np.sqrt(spread[i]))
+        centre += (centre - centre) + (reach - reach)
+        lower[i + first] = centre - reach
+        middle[i + first] = centre
+        upper[i + first] = centre + reach
+
+
+@compiled
 def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goes on, lines out
     close: Series,
     period: int,
@@ -315,7 +341,6 @@ def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goe
     head = joined(state, close, past)
     size = min(max(close.size, past), BLOCK)
     steps, room = steps_to(period, FIVE), moments_room(size + past)
-    share = 1.0 / np.sqrt(period)
     start = 0
     while start < close.size:
         source, at, end = close, start - past, close.size
@@ -325,23 +350,34 @@ def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goe
         _, mean, spread, mean_2, spread_2 = room
         if window_moments(source, at, count, period, steps, room):
             mean, spread = mean_2, spread_2
-        base, to = U(at), U(start)
-        for i in range(U(count)):
-            centre = source[i + base] + mean[i]
-            deviation = share * np.sqrt(spread[i])
-            centre += (centre - centre) + (deviation - deviation)  # NaN where it is infinite
-            lower[i + to] = centre - width * deviation
-            middle[i + to] = centre
-            upper[i + to] = centre + width * deviation
+        draw_bands(source, at, mean, spread, period, width, lower, middle, upper, start, count)
         if sigma.size:
-            newest = U(at + past)
-            for i in range(U(count)):
-                first, centre = source[i + base], middle[i + to]
-                deviation = share * np.sqrt(spread[i]) + (centre - centre)
-                across = 2.0 * (width * deviation)
-                gap = (source[i + newest] - first) - mean[i]
-                sigma[i + to] = deviation
-                percent_b[i + to] = 0.5 + (gap / across if across != 0.0 else 0.0)
-                bandwidth[i + to] = across / centre if centre != 0.0 else np.nan
+            deviations = (mean, spread, period, width)
+            read_off(source, at, deviations, middle, percent_b, bandwidth, sigma, start, count)
         start += count
     keep_last(head, close, state)
+
+
+@compiled_borrowing
+def read_off(  # noqa: PLR0913, PLR0917 - a block of moments in, three lines out
+    source: Series,
+    at: int,
+    deviations: tuple[Series, Series, int, float],
+    middle: Series,
+    percent_b: Series,
+    bandwidth: Series,
+    sigma: Series,
+    to: int,
+    count: int,
+) -> None:
+    """Write what is read off the bands of a block, from the deviations that made them."""
+    mean, spread, period, width = deviations
+    base, newest, first, share = U(at), U(at + period - 1), U(to), 1.0 / np.sqrt(period)
+    for i in range(U(count)):
+        centre = middle[i + first]
+        deviation = share * np.sqrt(spread[i]) + (centre - centre)
+        across = 2.0 * (width * deviation)
+        gap = (source[i + newest] - source[i + base]) - mean[i]
+        sigma[i + first] = deviation
+        percent_b[i + first] = 0.5 + (gap / across if across != 0.0 else 0.0)
+        bandwidth[i + first] = across / centre if centre != 0.0 else np.nan

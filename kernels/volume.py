@@ -260,19 +260,17 @@ def _obv(close: Series, volume: Series, state: Series, out: Series) -> None:
     own = state if state.size else np.array([np.nan, 0.0, 0.0, 0.0])
     for start in range(0, close.size, BLOCK):
         count = min(BLOCK, close.size - start)
-        usable, last = count, close[start + count - 1]
         if flows(close, volume, start, count, own[0], flow):
             gather(close, start, count, closes, 0)
             gather(volume, start, count, volumes, 0)
             usable = close_up(given, 0, count, kept_bars)
             flows(closes, volumes, 0, usable, own[0], flow)
-            last = closes[usable - 1] if usable else own[0]
-        own[0] = last
-        if usable == count:
-            run_on(flow, usable, own, out, start)
-        else:
             run_on(flow, usable, own, volumes, 0)
-            put(volumes, 0, kept_bars, usable, out, start, count)
+            put(volumes, kept_bars, usable, out, start, count)
+            own[0] = closes[usable - 1] if usable else own[0]
+        else:
+            run_on(flow, count, own, out, start)
+            own[0] = close[start + count - 1]
 
 
 @compiled_borrowing

@@ -8,7 +8,7 @@ from std.sys.defines import get_defined_int
 
 from first_touch import first_touches
 from lanes import (
-    INT64, INT8, LANES, Array64, are_plain, bytes, data, instants, is_plain, size,
+    INT64, INT8, LANES, Array64, Numbers, are_plain, bytes, data, instants, is_plain, size,
 )
 from moments import bollinger as write_bands
 from panel import rows, tiles
@@ -107,6 +107,94 @@ def bollinger(
         data(percent_b), data(bandwidth), data(sigma), size(sigma) > 0,
     )
     return DONE
+
+
+# Many symbols, a row each, from no state: `kernels/rows.py`. `out_` is `[line, symbol, bar]`.
+
+
+@export
+def sma_rows(x: Array64, period: Int, none: Array64, out_: Array64) abi("C") -> Int:
+    if not are_plain(x, none, out_):
+        return OTHER_ARRAY
+    if size(none) > 0 or 2 * period > ROOM:
+        return REFUSED
+    var n = size(x, 1)
+    var scale = 1.0 / Float64(period)
+    for i in range(size(x)):
+        window_total(row(x, i), n, period, scale, data(none), 0, row(out_, i, 0, n))
+    return DONE
+
+
+@export
+def ema_rows(x: Array64, period: Int, none: Array64, out_: Array64) abi("C") -> Int:
+    if not are_plain(x, none, out_):
+        return OTHER_ARRAY
+    if size(none) > 0:
+        return REFUSED
+    var n = size(x, 1)
+    var weight = 2.0 / (Float64(period) + 1.0)
+    for i in range(size(x)):
+        smooth(row(x, i), n, period, weight, data(none), 0, row(out_, i, 0, n))
+    return DONE
+
+
+@export
+def rsi_rows(x: Array64, period: Int, none: Array64, out_: Array64) abi("C") -> Int:
+    if not are_plain(x, none, out_):
+        return OTHER_ARRAY
+    if size(none) > 0:
+        return REFUSED
+    var n = size(x, 1)
+    for i in range(size(x)):
+        write_rsi(row(x, i), n, period, data(none), 0, row(out_, i, 0, n))
+    return DONE
+
+
+@export
+def macd_rows(
+    x: Array64, fast: Int, slow: Int, signal: Int, none: Array64, out_: Array64
+) abi("C") -> Int:
+    if not are_plain(x, none, out_):
+        return OTHER_ARRAY
+    if size(none) > 0:
+        return REFUSED
+    var n = size(x, 1)
+    for i in range(size(x)):
+        write_macd(
+            row(x, i), n, fast, slow, signal, data(none), 0,
+            row(out_, i, 0, n), row(out_, i, 1, n), row(out_, i, 2, n),
+        )
+    return DONE
+
+
+@export
+def bollinger_rows(
+    x: Array64, period: Int, width: Float64, none: Array64, out_: Array64
+) abi("C") -> Int:
+    if not are_plain(x, none, out_):
+        return OTHER_ARRAY
+    if size(none) > 0 or 2 * period > ROOM:
+        return REFUSED
+    var n = size(x, 1)
+    var last = size(out_) - 1  # three lines, or six
+    for i in range(size(x)):
+        write_bands(
+            row(x, i), n, period, width, data(none), 0,
+            row(out_, i, 0, n), row(out_, i, 1, n), row(out_, i, 2, n),
+            row(out_, i, min(3, last), n), row(out_, i, min(4, last), n), row(out_, i, last, n),
+            last > 2,
+        )
+    return DONE
+
+
+@always_inline
+def row(x: Array64, symbol: Int) -> Numbers:
+    return data(x).unsafe_offset(symbol * size(x, 1))
+
+
+@always_inline
+def row(out_: Array64, symbol: Int, line: Int, n: Int) -> Numbers:
+    return data(out_).unsafe_offset((line * size(out_, 1) + symbol) * n)
 
 
 @export

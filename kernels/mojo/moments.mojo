@@ -210,6 +210,7 @@ def _shapes[n: Int](
     )
 
 
+@no_inline
 def bollinger(
     close: Numbers, n: Int, period: Int, width: Float64, state: Numbers, kept: Int,
     lower: Numbers, middle: Numbers, upper: Numbers,

@@ -272,6 +272,7 @@ def _mfi[is_streamed: Bool](
     store(state, MFI + 2, falling)
 
 
+@no_inline
 def _block[is_warm: Bool, is_streamed: Bool](
     bars: Numbers, n: Int, out_: Numbers, settings: Settings, state: Numbers
 ):

@@ -21,6 +21,7 @@ def _begin[T: TrivialRegisterPassable, n: Int](mut room: Array[T, n]) -> Pointer
     return room.unsafe_ptr().unsafe_origin_cast[MutAnyOrigin]()
 
 
+@no_inline
 def smooth(
     x: Numbers, n: Int, period: Int, weight: Float64, given: Numbers, kept: Int, out_: Numbers
 ):
@@ -61,6 +62,7 @@ def smooth(
         start += count
 
 
+@no_inline
 def rsi(close: Numbers, n: Int, period: Int, given: Numbers, kept: Int, out_: Numbers):
     """Write the relative strength index, continuing from the state `given`."""
     var rows = Rows[7](uninitialized=True)
@@ -122,6 +124,7 @@ def _moves(prices: Numbers, count: Int, rising: Numbers, falling: Numbers):
         i += 1
 
 
+@no_inline
 def macd(
     close: Numbers, n: Int, fast: Int, slow: Int, signal: Int, given: Numbers, kept: Int,
     line: Numbers, average: Numbers, histogram: Numbers,

@@ -61,6 +61,7 @@ struct Powers(TrivialRegisterPassable):
         """Return the averages from `i` on, of those eight bars before."""
         return (at[n](work, i + 4) + self.q4 * at[n](work, i)) + self.q8 * before
 
+    @no_inline
     def fold(self, values: Numbers, work: Numbers, first: Int, count: Int):
         """Write what four values, from `values[i]` on, put into the average to `work[i]`."""
         var i = first
@@ -202,7 +203,7 @@ def advance_gap(
 def _write_lines[n: Int](
     gap: Vector[n], y: Vector[n], i: Int, line: Numbers, average: Numbers, histogram: Numbers
 ):
-    line.unsafe_offset(i).unsafe_store(gap + (y - y))  # NaN until the signal is known
+    line.unsafe_offset(i).unsafe_store(gap)
     average.unsafe_offset(i).unsafe_store(y)
     histogram.unsafe_offset(i).unsafe_store(gap - y)
 
@@ -215,10 +216,9 @@ def advance_lines(
     var weight = 2.0 / (Float64(period) + 1.0)
     var first = begin(gaps, row, period, weight, state, count)
     for k in range(first):
-        _write_lines[1](
-            gaps[unsafe_offset=BEHIND + k], row[unsafe_offset=AHEAD + k], k,
-            line, average, histogram,
-        )
+        var y = row[unsafe_offset=AHEAD + k]
+        var gap = gaps[unsafe_offset=BEHIND + k]
+        _write_lines[1](gap if y == y else y, y, k, line, average, histogram)  # NaN until known
     if first == count:
         return
     var powers = Powers(weight)
@@ -239,6 +239,7 @@ def advance_lines(
     _count(state, count - first)
 
 
+@no_inline
 def begin(
     values: Numbers, row: Numbers, period: Int, weight: Float64, state: Numbers, count: Int
 ) -> Int:

@@ -170,6 +170,7 @@ def _join_fours[step: Int](raw: Numbers, count: Int, scale: Float64, out_: Numbe
         i += 1
 
 
+@no_inline
 def window_sums(
     raw: Numbers, count: Int, period: Int, steps: Steps, scale: Float64, work: Numbers,
     out_: Numbers,
@@ -231,6 +232,7 @@ def keep(state: Numbers, kept: Int, x: Numbers, n: Int):
         copied(x.unsafe_offset(n - kept), kept, state)
 
 
+@no_inline
 def window_total(
     x: Numbers, n: Int, period: Int, scale: Float64, state: Numbers, kept: Int, out_: Numbers
 ):

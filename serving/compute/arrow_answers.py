@@ -4,6 +4,7 @@ Belongs here: writing. Keep out: what an answer says.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,26 +17,41 @@ from serving.compute.contracts import Contract
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-PIECE_BYTES: Final = 1 << 18
+PIECE_BYTES: Final = 1 << 20
+
+_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of a stream
 
 
-def written(columns: Mapping[str, pa.Array], metadata: Mapping[str, Any]) -> bytes:
-    """Return a stream of one record batch; metadata that is not text is written as JSON."""
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream of one record batch, in the parts that it was written in."""
+
+    parts: tuple[memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return sum(part.nbytes for part in self.parts)
+
+    def whole(self) -> bytes:
+        """Return it in one piece."""
+        return b"".join(self.parts)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Return it piece by piece, without copying."""
+        for part in self.parts:
+            for i in range(0, part.nbytes, PIECE_BYTES):
+                yield part[i : i + PIECE_BYTES]
+
+
+def written(columns: Mapping[str, pa.Array], metadata: Mapping[str, Any]) -> Stream:
+    """Return columns as a stream; metadata that is not text is written as JSON."""
     text = {k: v if isinstance(v, str) else orjson.dumps(v) for k, v in metadata.items()}
-    arrays = list(columns.values())
     fields = [pa.field(name, x.type) for name, x in columns.items()]
     schema = pa.schema(fields, metadata=text)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    out: bytes = sink.getvalue().to_pybytes()
-    return out
-
-
-def pieces(body: bytes) -> Iterator[bytes]:
-    """Return a body piece by piece."""
-    for i in range(0, len(body), PIECE_BYTES):
-        yield body[i : i + PIECE_BYTES]
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+    messages = (memoryview(schema.serialize()), memoryview(batch.serialize()))
+    return Stream((*(m.cast("B") for m in messages), memoryview(_END)))
 
 
 def single(

@@ -49,14 +49,13 @@ def read(body: Body, plan: Plan, *, max_symbols: int, max_points: int) -> list[I
     wrong += given_twice(lists)
     if wrong:
         raise malformed(wrong)
-    columns = {c: lists[names[c]] for c in plan.columns}
     return [
-        _item(symbol, {c: x.row(i) for c, x in columns.items()}, plan, names, max_points)
+        _item(symbol, {c: lists[names[c]].row(i) for c in plan.columns}, plan, names, max_points)
         for i, symbol in enumerate(symbols)
     ]
 
 
-def answer(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> bytes:
+def answer(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> arrow_answers.Stream:
     """Return the stream that is answered."""
     symbols = [item.symbol for item in items]
     errors: list[Mapping[str, Any]] = [{}] * len(items)
@@ -95,7 +94,7 @@ def _item(
         checks.check_lengths(columns, names)
     except InputError as e:
         return Failed(symbol, e)
-    return Item(symbol, columns, plan, names)
+    return Item(symbol, columns, columns[plan.columns[0]].size, plan, names)
 
 
 def _lines(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> dict[str, pa.Array]:

@@ -25,20 +25,16 @@ from serving.errors import TimeLimitError
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One symbol of a batch: columns of one length by the kernels' names, and what is asked.
+    """One symbol of a batch: columns of ``points`` bars by the kernels' names, and what is asked.
 
     ``names`` is what the request calls the columns.
     """
 
     symbol: str
     columns: Mapping[str, Series]
+    points: int
     plan: Plan
     names: Mapping[str, str]
-
-    @property
-    def points(self) -> int:
-        """How many bars there are."""
-        return next(iter(self.columns.values())).size
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class _Reader:
             raise malformed(wrong[:MAX_DETAILS])
         names = field_names(given)
         checks.check_lengths(columns, names)
-        return Item(given["symbol"], columns, plan, names)
+        return Item(given["symbol"], columns, columns[plan.columns[0]].size, plan, names)
 
     def _plan(self, indicators: Any) -> Plan:  # noqa: ANN401 - as ``item``
         text = raw(indicators)

@@ -37,15 +37,12 @@ class Plan:
 
     wishes: tuple[Wish, ...]
     columns: tuple[str, ...]
+    width: int  # numbers that are answered a bar
 
     @property
     def takes_prices(self) -> bool:
         """Whether the close is the only column."""
         return self.columns == ("close",)
-
-    def values(self, points: int) -> int:
-        """Return how many numbers are answered for one symbol, at most."""
-        return points * sum(wish.contract.width(wish.parameters) for wish in self.wishes)
 
 
 def plan_of(indicators: Any) -> Plan:  # noqa: ANN401 - whatever JSON holds
@@ -71,7 +68,11 @@ def plan_of(indicators: Any) -> Plan:  # noqa: ANN401 - whatever JSON holds
     if wrong:
         raise malformed(wrong)
     wishes = tuple(Wish(key, *one) for key, one in zip(_keys(asked), asked, strict=True))
-    return Plan(wishes, tuple(dict.fromkeys(c for w in wishes for c in w.contract.columns)))
+    return Plan(
+        wishes,
+        columns=tuple(dict.fromkeys(c for w in wishes for c in w.contract.columns)),
+        width=sum(wish.contract.width(wish.parameters) for wish in wishes),
+    )
 
 
 def _resolved(indicator: object, at: str) -> tuple[Contract, dict[str, float]]:

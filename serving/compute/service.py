@@ -52,11 +52,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: whole or in pieces, its form, and what the log says about it."""
+    """An answer: whole or in pieces, its form, and what the log says about it.
 
-    body: bytes | Iterator[bytes]
+    ``size`` is that of the pieces, where it is known before they are made.
+    """
+
+    body: bytes | Iterator[bytes | memoryview]
     form: Form
     told: Mapping[str, Any]
+    size: int | None = None
 
 
 class ComputeService:
@@ -154,15 +158,11 @@ class ComputeService:
         }
         head = {"symbol": question.symbol, "indicator": contract.label, **question.parameters}
         tail = {"computation_time_ms": found.milliseconds, "mojo_used": found.mojo_used}
-        body: bytes | Iterator[bytes]
+        is_large = question.points >= STREAMED_POINTS
         if wanted == "arrow":
             lines = arrow_answers.single(contract, found, question.parameters)
-            body = arrow_answers.written(lines, head | tail)
-            is_large = question.points >= STREAMED_POINTS
-            return Answer(arrow_answers.pieces(body) if is_large else body, wanted, told)
-        answer = {**head, **found.lines, **tail}
-        write = json_answers.pieces if question.points >= STREAMED_POINTS else json_answers.whole
-        return Answer(write(answer), wanted, told)
+            return _in_arrow(arrow_answers.written(lines, head | tail), told, is_large=is_large)
+        return _in_json({**head, **found.lines, **tail}, told, is_large=is_large)
 
     def _answer_batch(self, asked: Asked) -> Answer:
         deadline = time.monotonic() + self._settings.compute_timeout_s
@@ -179,7 +179,7 @@ class ComputeService:
         else:
             plan = arrow_batches.plan_of_query(asked.query)
             items = arrow_batches.read(body, plan, **limits)
-        values = sum(x.plan.values(x.points) for x in items if isinstance(x, Item))
+        values = sum(x.plan.width * x.points for x in items if isinstance(x, Item))
         self._check_size(values)
         self._metrics.data_points.observe(sum(x.points for x in items if isinstance(x, Item)))
         outcome = outcome_of(items, deadline=deadline)
@@ -195,11 +195,8 @@ class ComputeService:
         }
         is_large = values >= STREAMED_POINTS
         if asked.wanted == "arrow" and plan is not None:
-            written = arrow_batches.answer(items, plan, outcome)
-            return Answer(arrow_answers.pieces(written) if is_large else written, "arrow", told)
-        answer = json_batches.answer(items, outcome)
-        write = json_answers.pieces if is_large else json_answers.whole
-        return Answer(write(answer), "json", told)
+            return _in_arrow(arrow_batches.answer(items, plan, outcome), told, is_large=is_large)
+        return _in_json(json_batches.answer(items, outcome), told, is_large=is_large)
 
     def _count(self, outcome: Outcome) -> None:
         is_fallback = not self.mojo_available
@@ -218,6 +215,17 @@ class ComputeService:
         most = self._settings.compute_max_values
         if values > most:
             raise InputError(f"answer: expected at most {most} numbers, was {values}")
+
+
+def _in_json(answer: Any, told: Mapping[str, Any], *, is_large: bool) -> Answer:  # noqa: ANN401 - whatever JSON holds
+    write = json_answers.pieces if is_large else json_answers.whole
+    return Answer(write(answer), "json", told)
+
+
+def _in_arrow(answer: arrow_answers.Stream, told: Mapping[str, Any], *, is_large: bool) -> Answer:
+    if is_large:
+        return Answer(answer.pieces(), "arrow", told, answer.size)
+    return Answer(answer.whole(), "arrow", told)
 
 
 def refuse_query(query: Mapping[str, str]) -> None:

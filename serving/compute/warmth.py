@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels import engine
 from kernels.gate import Series
-from serving.compute.computing import computed
+from serving.compute.computing import computed, computed_rows
 from serving.compute.contracts import CONTRACTS, Contract
 
 log = logging.getLogger("wavehouse.compute")
@@ -69,10 +69,11 @@ class Warmth:
 
 def warm(contract: Contract) -> None:
     """Run an indicator on both engines."""
-    parameters = contract.resolved({})
+    parameters, bars = contract.resolved({}), _bars()
     with engine.forced("numba"):
-        computed(contract, parameters, _bars())
-    computed(contract, parameters, _bars())
+        computed(contract, parameters, bars)
+        computed_rows(contract, parameters, {name: x[np.newaxis] for name, x in bars.items()})
+    computed(contract, parameters, bars)
 
 
 def _bars() -> dict[str, Series]:

@@ -122,12 +122,14 @@ def _response(
         task = BackgroundTask(_tell, request.url.path, answer.told)
     if isinstance(answer.body, bytes):
         return Response(answer.body, headers=headers, media_type=media_type, background=task)
+    if answer.size is not None:
+        headers["Content-Length"] = str(answer.size)
     return StreamingResponse(
         _sent(answer.body), headers=headers, media_type=media_type, background=task
     )
 
 
-async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _sent(pieces: Iterator[bytes | memoryview]) -> AsyncIterator[bytes | memoryview]:
     for piece in pieces:
         yield piece
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.backtest import Backtest, backtest
+from kernels.backtest import Backtest, backtest, settings_of
+from kernels.backtest_equity import SUMS, followed
 from kernels.backtest_orders import Account, Bars, Signals
-from kernels.backtest_trades import REASONS
+from kernels.backtest_trades import COLUMNS, REASONS, traded
+from kernels.performance_metrics import Metrics, measured
 from tests.naive import backtest as naive
 
 Floats = npt.NDArray[np.float64]
@@ -274,6 +276,31 @@ def test_buy_and_hold_and_cash_stand_beside_the_run() -> None:
     for beside, position in ((out.buy_and_hold, [1] * 50), (out.cash, [0] * 50)):
         np.testing.assert_allclose(beside, run(bars, position, account).metrics, rtol=1e-12)
     assert out.cash.total_return == 0.0
+
+
+def test_compiled_code_does_what_its_python_does() -> None:
+    bars, account = random_bars(200, 11, 0.5), Account(1000.0, 0.5, 0.001, 0.001, 0.1)
+    position = np.repeat(np.random.default_rng(2).integers(-1, 2, 50), 4).astype(np.int8)
+    at, targets = Signals(position).orders
+    orders = at.size, at, targets
+    stop = bars.close - position * 0.5
+    outcomes = []
+    for get in (lambda f: f, lambda f: f.py_func):
+        trades, path, sums = np.zeros((at.size, COLUMNS)), np.zeros(200), np.zeros(SUMS)
+        row = np.zeros(len(Metrics._fields))
+        with np.errstate(all="ignore"):
+            counts = [
+                get(traded)(bars.all, orders, (stop, stop), settings_of(bars, account), way, trades)
+                for way in (True, False)
+            ]
+            made = trades[: counts[1][0]]
+            get(followed)(bars.close, made, 1000.0, 1e-5, path, sums)
+            get(measured)(sums, 200, made, 1000.0, YEAR, row)
+        outcomes.append((counts, trades, path, sums, row))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert outcomes[0][0][0][0] > 10
+    for compiled, python in zip(outcomes[0][1:], outcomes[1][1:], strict=True):
+        np.testing.assert_allclose(compiled, python, rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

@@ -98,9 +98,8 @@ def test_each_symbol_as_the_kernels_for_one(holes: float, chosen: PanelSettings)
 
 @pytest.mark.usefixtures("engine_name")
 def test_prices_that_tie_but_for_rounding_move_no_money() -> None:
-    high, low, close = (
-        np.tile(pair, (8, 20)) for pair in ([1.11832, 1.11809], [1.11715, 1.1173], [1.11775, 1.11783])
-    )  # fmt: skip
+    pairs = ([1.11832, 1.11809], [1.11715, 1.1173], [1.11775, 1.11783])
+    high, low, close = (np.tile(pair, (8, 20)) for pair in pairs)
     typical = (high + low + close) / 3.0
     assert (np.diff(typical) != 0.0).any()  # they do not tie as they are computed
     found = panel(high, low, close, np.ones_like(high))

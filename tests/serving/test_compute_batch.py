@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kernels.indicator import StatefulKernel
-from serving.compute import batches
+from serving.compute import batches, computing
 from serving.compute.contracts import CONTRACTS, VALUES
 from serving.compute.plans import plan_of
 from tests.serving.compute_world import (
@@ -134,6 +134,7 @@ def test_what_is_asked_twice_is_computed_once(
         return run(self, *args, **kwargs)
 
     monkeypatch.setattr(StatefulKernel, "run", counted)
+    monkeypatch.setattr(computing, "rows", lambda *_: None)
     wishes = [{"type": "hma"}, {"type": "hma", "params": {"period": 20}}, {"type": "wma"}]
     requests = [{"symbol": f"S{i}", "prices": closes(), "indicators": wishes} for i in range(3)]
     answer = ask(client, *requests).json()
@@ -253,7 +254,7 @@ def test_brackets_in_text_are_not_arrays(client: TestClient) -> None:
 def test_symbols_of_one_length_and_plan_are_one_block() -> None:
     plan = plan_of([SMA])
     items = [
-        batches.Item(f"S{i}", {"close": bars(n)["close"]}, plan, {"close": "prices"})
+        batches.Item(f"S{i}", {"close": bars(n)["close"]}, n, plan, {"close": "prices"})
         for i, n in enumerate((50, 60, 50, 50, 60))
     ]
     outcome = batches.outcome_of(items, deadline=float("inf"))

@@ -19,10 +19,10 @@ from starlette.testclient import TestClient
 
 from kernels.indicator import StatefulKernel
 from market.errors import InputError
-from serving.compute import content, warmth
+from serving.compute import computing, content, warmth
 from serving.compute.cache import Kept, MemoryCache, key_of
 from serving.compute.content import ARROW
-from serving.compute.contracts import CONTRACTS
+from serving.compute.contracts import CONTRACTS, VALUES
 from serving.compute.rates import RateLimit, caller_of
 from serving.compute.workers import Workers
 from serving.errors import (
@@ -33,7 +33,7 @@ from serving.errors import (
     TooManyRequestsError,
 )
 from serving.routers.compute import REQUEST_LOG
-from tests.serving.compute_world import JSON_TYPE, bars, refusal, served, stream
+from tests.serving.compute_world import JSON_TYPE, bars, read_stream, refusal, served, stream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -233,6 +233,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
         return run(self, *args, **kwargs)
 
     monkeypatch.setattr(StatefulKernel, "run", held)
+    monkeypatch.setattr(computing, "rows", lambda *_: None)
     yield event
     event.set()
 
@@ -423,8 +424,10 @@ def test_a_long_arrow_answer_comes_in_pieces(client: TestClient) -> None:
     response = client.post(
         "/compute/sma?symbol=T", content=stream({"close": prices}), headers={"content-type": ARROW}
     )
-    assert "content-length" not in response.headers
-    assert len(response.content) > 800_000
+    assert int(response.headers["content-length"]) == len(response.content) > 800_000
+    found = read_stream(response.content).column(VALUES).to_numpy()
+    expected = CONTRACTS["sma"].kernel.run({"close": prices}, None, period=20)[0]
+    np.testing.assert_array_equal(found, expected)
 
 
 # told and counted
