@@ -67,7 +67,7 @@ _RECORD: ContextVar[dict[str, Engine] | None] = ContextVar("kernels.engine.recor
 class Library(NamedTuple):
     """The functions of the loaded library by kernel; or none, and the reason."""
 
-    functions: Mapping[str, Callable[..., Any]]
+    functions: Mapping[str, Callable[..., int]]
     reason: str
 
 
@@ -160,7 +160,7 @@ class LibraryError(Exception):
     """A Mojo library that is not there, or must not be used."""
 
 
-def opened(path: Path) -> dict[str, Callable[..., Any]]:
+def opened(path: Path) -> dict[str, Callable[..., int]]:
     """Return the functions of the library at ``path``; raise ``LibraryError`` if it is not ours."""
     _check_machine()
     if not path.is_file():
@@ -179,7 +179,7 @@ def opened(path: Path) -> dict[str, Callable[..., Any]]:
     return {kernel: _declared(loaded, kernel) for kernel in SIGNATURES}
 
 
-def _function(kernel: str, compiled: Callable[..., None]) -> Callable[..., Any] | None:
+def _function(kernel: str, compiled: Callable[..., None]) -> Callable[..., int] | None:
     choice = _FORCED.get() or environment()
     if choice == "numba":
         return None
@@ -256,8 +256,8 @@ _TYPES: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def _declared(loaded: ctypes.CDLL, kernel: str) -> Callable[..., Any]:
-    function = getattr(loaded, kernel)
+def _declared(loaded: ctypes.CDLL, kernel: str) -> Callable[..., int]:
+    function = loaded[kernel]
     function.argtypes = [_TYPES[code] for code in SIGNATURES[kernel]]
     function.restype = ctypes.c_ssize_t
     return function

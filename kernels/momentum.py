@@ -11,21 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels import engine
-from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.blocks import BLOCK, close_up, gather, put
 from kernels.gate import Series, series, target, targets
-from kernels.jit import compiled, compiled_borrowing, compiled_inline
+from kernels.jit import compiled
+from kernels.momentum_blocks import advance_gaps, advance_lines, advance_strength, moves
 from kernels.recurrences import (
     AHEAD,
     BEHIND,
     RECURRENCE_SIZE,
     Lane,
-    ahead,
-    begin,
     recurrence,
     recurrence_state,
     resume,
     suspend,
-    turn_page,
 )
 from kernels.states import at_least, carried, column, kept, ratio
 from kernels.windows import lagged, total, window_state
@@ -262,66 +260,6 @@ def _rsi(close: Series, period: int, state: Series, out: Series) -> None:
         suspend(down)
 
 
-@compiled_borrowing
-def moves(
-    close: Series, at: int, count: int, before: float, rising: Series, falling: Series
-) -> int:
-    """Write how far each bar rose or fell; return how many prices are not finite."""
-    first, to = U(at), U(BEHIND + 1)
-    missing = 0
-    if count:
-        change = close[at] - before  # NaN for the series' first bar, which rises and falls by 0
-        rising[BEHIND] = max(0.0, change)
-        falling[BEHIND] = -change if change < 0.0 else 0.0
-        missing += not abs(close[at]) < np.inf
-    for i in range(U(max(count - 1, 0))):
-        price = close[i + first + U(1)]
-        change = price - close[i + first]
-        missing += not abs(price) < np.inf
-        rising[i + to] = max(0.0, change)
-        falling[i + to] = -change if change < 0.0 else 0.0
-    return missing
-
-
-@compiled_borrowing
-def advance_strength(up: Lane, down: Lane, count: int, out: Series, at: int) -> None:
-    """Advance the averages of gains and losses, and write 100 times the gain's share of both.
-
-    Two recurrences take the time of one, which only waits.
-    """
-    rising, gains, work, period, weight, own = up
-    falling, losses, work_2, _, _, own_2 = down
-    first = 0
-    if own[0] < period + AHEAD:
-        first = begin(up, count)
-        begin(down, count)
-        for i in range(first):
-            out[at + i] = strength(gains[AHEAD + i], losses[AHEAD + i])
-    q = 1.0 - weight
-    q2, q4, q8, to = q**2, q**4, q**8, U(at)
-    if first < count:
-        for i in range(U(first), U(count + 6)):
-            work[i] = weight * (rising[i + U(1)] + q * rising[i])
-            work_2[i] = weight * (falling[i + U(1)] + q * falling[i])
-        for i in range(U(first), U(count)):
-            gain = ahead(work, i, q2, q4) + q8 * gains[i]
-            loss = ahead(work_2, i, q2, q4) + q8 * losses[i]
-            gains[i + U(8)] = gain
-            losses[i + U(8)] = loss
-            out[i + to] = strength(gain, loss)
-        own[0] += count - first
-        own_2[0] += count - first
-    turn_page(up, count)
-    turn_page(down, count)
-
-
-@compiled_inline
-def strength(gain: float, loss: float) -> float:
-    """Return 100 times the gain's share of what moved; 50 where nothing did."""
-    moved = gain + loss
-    return 50.0 if moved == 0.0 else 100.0 * (gain / moved)
-
-
 @compiled
 def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three lines out
     close: Series,
@@ -363,76 +301,3 @@ def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three line
     if state.size:
         for lane in lanes:
             suspend(lane)
-
-
-@compiled_borrowing
-def advance_gaps(of_fast: Lane, of_slow: Lane, count: int, gaps: Series) -> int:
-    """Advance both averages and write how far the fast one is above, from ``gaps[BEHIND]``.
-
-    Return how many bars came before the slow one was known.
-    """
-    prices, quick, work, _, weight, own = of_fast
-    _, steady, work_2, slow, weight_2, own_2 = of_slow
-    waiting = min(max(slow - 1 - int(own_2[0]), 0), count)
-    first = 0
-    if own_2[0] < slow + AHEAD:
-        first = begin(of_fast, count)
-        begin(of_slow, count)
-        for i in range(waiting, first):
-            gaps[BEHIND + i - waiting] = quick[AHEAD + i] - steady[AHEAD + i]
-    q, r = 1.0 - weight, 1.0 - weight_2
-    q2, q4, q8, r2, r4, r8 = q**2, q**4, q**8, r**2, r**4, r**8
-    if first < count:
-        for i in range(U(first), U(count + 6)):
-            before, price = prices[i], prices[i + U(1)]
-            work[i] = weight * (price + q * before)
-            work_2[i] = weight_2 * (price + r * before)
-        begun, to = U(first), U(BEHIND + first - waiting)
-        for k in range(U(count - first)):
-            j = k + begun
-            high = ahead(work, j, q2, q4) + q8 * quick[j]
-            low = ahead(work_2, j, r2, r4) + r8 * steady[j]
-            quick[j + U(8)] = high
-            steady[j + U(8)] = low
-            gaps[k + to] = high - low
-        own[0] += count - first
-        own_2[0] += count - first
-    turn_page(of_fast, count)
-    for i in range(AHEAD):
-        steady[i] = steady[count + i]
-    return waiting
-
-
-@compiled_borrowing
-def advance_lines(  # noqa: PLR0913, PLR0917 - a lane, how far, three lines out
-    of_signal: Lane,
-    waiting: int,
-    count: int,
-    line: Series,
-    average: Series,
-    histogram: Series,
-    at: int,
-) -> None:
-    """Advance the average of the gaps and write the three lines, NaN until it is known."""
-    gaps, smoothed, work, period, weight, own = of_signal
-    known, begun = count - waiting, at + waiting
-    for i in range(at, begun):
-        line[i] = average[i] = histogram[i] = np.nan
-    first = begin(of_signal, known) if own[0] < period + AHEAD else 0
-    for i in range(first):
-        y, gap = smoothed[AHEAD + i], gaps[BEHIND + i]
-        average[begun + i], histogram[begun + i] = y, gap - y
-        line[begun + i] = gap if y == y else y  # noqa: PLR0124 - NaN
-    q = 1.0 - weight
-    q2, q4, q8, to = q**2, q**4, q**8, U(begun)
-    if first < known:
-        for i in range(U(first), U(known + 6)):
-            work[i] = weight * (gaps[i + U(1)] + q * gaps[i])
-        for i in range(U(first), U(known)):
-            y, gap = ahead(work, i, q2, q4) + q8 * smoothed[i], gaps[i + U(BEHIND)]
-            smoothed[i + U(8)] = y
-            average[i + to] = y
-            histogram[i + to] = gap - y
-            line[i + to] = gap
-        own[0] += known - first
-    turn_page(of_signal, known)

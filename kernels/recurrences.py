@@ -129,8 +129,8 @@ def advance(lane: Lane, count: int, out: Series, at: int) -> None:
     first = begin(lane, count) if state[0] < period + AHEAD else 0
     for i in range(first):
         out[at + i] = averages[AHEAD + i]
-    q = 1.0 - weight
-    q2, q4, q8, to = q**2, q**4, q**8, U(at)
+    q, q2, q4, q8 = powers(weight)
+    to = U(at)
     if first < count:
         for i in range(U(first), U(count + 6)):
             work[i] = weight * (values[i + U(1)] + q * values[i])
@@ -143,7 +143,16 @@ def advance(lane: Lane, count: int, out: Series, at: int) -> None:
 
 
 @compiled_inline
-def ahead(work: Series, i: int, q2: float, q4: float) -> float:
+def powers(weight: float) -> tuple[float, float, float, float]:
+    """Return what is left of an average after one, two, four and eight bars."""
+    q = 1.0 - weight
+    q2 = q * q
+    q4 = q2 * q2
+    return q, q2, q4, q4 * q4
+
+
+@compiled_inline
+def ahead(work: Series, i: int | np.uint64, q2: float, q4: float) -> float:
     """Return what the last eight values add to the average of eight bars before."""
     recent: float = work[i + U(6)] + q2 * work[i + U(4)]
     earlier: float = work[i + U(2)] + q2 * work[i]

@@ -23,10 +23,9 @@ from kernels.volume import _mfi, _obv
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """How many symbols are run: by which engine's kernel, by what loop, into how many lines."""
+    """How many symbols are run: by which of Mojo's loops or numba's, into how many lines."""
 
     kernel: str
-    compiled: Callable[..., Any]
     loop: Callable[..., None]
     lines: int
 
@@ -34,8 +33,7 @@ class Rows:
 def rows(name: str, columns: tuple[Matrix, ...], *parameters: float) -> tuple[Matrix, ...] | None:
     """Return an indicator's lines for every row of ``columns``, or None where it has no loop here.
 
-    Causal as the indicator is. None also where the other engine would run it: a row has the bits
-    that it has alone.
+    Causal as the indicator is. A row has the bits that it has alone, whichever engine runs either.
 
     Parameters
     ----------
@@ -67,11 +65,11 @@ def rows(name: str, columns: tuple[Matrix, ...], *parameters: float) -> tuple[Ma
            [nan, 3. , 3. ]])
     """
     known = ROWS.get(name)
-    if known is None or engine.engine_of(known.kernel, known.compiled) != "numba":
+    if known is None:
         return None
     given = tuple(_matrix(x, columns[0].shape) for x in columns)
     out = np.empty((known.lines, *given[0].shape))
-    known.loop(*given, *parameters, NO_STATE, out)
+    engine.run(known.kernel, known.loop, *given, *parameters, NO_STATE, out)
     return tuple(out)
 
 
@@ -164,14 +162,14 @@ def _mfi_rows(  # noqa: PLR0913, PLR0917 - as the kernel
 
 
 ROWS: Final[Mapping[str, Rows]] = {
-    "sma": Rows("sma", _sma, _sma_rows, 1),
-    "ema": Rows("ema", _ema, _ema_rows, 1),
-    "wma": Rows("wma", _wma, _wma_rows, 1),
-    "rsi": Rows("rsi", _rsi, _rsi_rows, 1),
-    "macd": Rows("macd", _macd, _macd_rows, 3),
-    "bollinger": Rows("bollinger", _bollinger, _bollinger_rows, 6),
-    "bollinger_bands": Rows("bollinger", _bollinger, _bands_rows, 3),
-    "atr": Rows("atr", _atr, _atr_rows, 1),
-    "obv": Rows("obv", _obv, _obv_rows, 1),
-    "mfi": Rows("mfi", _mfi, _mfi_rows, 1),
+    "sma": Rows("sma_rows", _sma_rows, 1),
+    "ema": Rows("ema_rows", _ema_rows, 1),
+    "wma": Rows("wma_rows", _wma_rows, 1),
+    "rsi": Rows("rsi_rows", _rsi_rows, 1),
+    "macd": Rows("macd_rows", _macd_rows, 3),
+    "bollinger": Rows("bollinger_rows", _bollinger_rows, 6),
+    "bollinger_bands": Rows("bollinger_rows", _bands_rows, 3),
+    "atr": Rows("atr_rows", _atr_rows, 1),
+    "obv": Rows("obv_rows", _obv_rows, 1),
+    "mfi": Rows("mfi_rows", _mfi_rows, 1),
 }

@@ -23,14 +23,14 @@ LINK = ("-flavor", "gnu", "-shared", "-z", "defs", "--gc-sections", "--strip-all
 
 def main() -> int:
     """Build, check by loading, put in place; return an exit code."""
-    tools = [_tool(name) for name in ("mojo", "lld")]
-    if not all(tools):
+    mojo, lld = _tool("mojo"), _tool("lld")
+    if not (mojo and lld):
         sys.stderr.write("The compiler of the extra `mojo` is not installed (linux x86-64 only).\n")
         return 1
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / BUILT.name
         try:
-            build(*tools, made)
+            build(mojo, lld, made)
             opened(made)
         except (subprocess.CalledProcessError, LibraryError) as e:
             sys.stderr.write(f"{getattr(e, 'stdout', '') or ''}{e}\n")

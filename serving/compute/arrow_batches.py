@@ -12,15 +12,18 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from kernels.gate import Matrix
 from market.errors import InputError
 from serving.compute import arrow_answers, arrow_bodies, checks
-from serving.compute.arrow_bodies import Body
-from serving.compute.batches import Failed, Item, Outcome
+from serving.compute.arrow_bodies import Body, Lists
+from serving.compute.batches import Batch, Group, Outcome
 from serving.compute.computing import Line
 from serving.compute.contracts import PRICES, VALUES, malformed
 from serving.compute.plans import Plan, plan_of
 from serving.compute.questions import field_names, given_twice, missing, unknown_fields
 from serving.errors import Detail, described
+
+Columns = Mapping[str, Lists]
 
 
 def plan_of_query(query: Mapping[str, str]) -> Plan:
@@ -37,33 +40,43 @@ def plan_of_query(query: Mapping[str, str]) -> Plan:
     return plan_of(indicators)
 
 
-def read(body: Body, plan: Plan, *, max_symbols: int, max_points: int) -> list[Item | Failed]:
-    """Return a batch's symbols, and those that cannot be read with the reason.
+def read(body: Body, plan: Plan, *, max_symbols: int, max_points: int) -> Batch:
+    """Return a batch; what cannot be taken of a symbol is its failure.
 
     Raise ``MalformedRequestError`` for a body that is no batch.
     """
     known = (PRICES, *plan.columns) if "close" in plan.columns else plan.columns
     symbols, lists = arrow_bodies.lists(body, known, max_symbols)
-    names = {c: n for n, c in ((n, n) for n in plan.columns)} | field_names(lists)
+    names = {name: name for name in plan.columns} | field_names(lists)
     wrong = [missing(names[c]) for c in plan.columns if names[c] not in lists]
     wrong += given_twice(lists)
     if wrong:
         raise malformed(wrong)
-    return [
-        _item(symbol, {c: lists[names[c]].row(i) for c in plan.columns}, plan, names, max_points)
-        for i, symbol in enumerate(symbols)
-    ]
+    columns = {c: lists[names[c]] for c in plan.columns}
+    lengths = np.stack([np.diff(x.offsets) for x in columns.values()])
+    points = lengths[0]
+    is_good = (points >= 1) & (points <= max_points) & (lengths == points).all(axis=0)
+    is_good &= np.array([1 <= len(symbol) <= checks.MAX_SYMBOL for symbol in symbols])
+    failed = {
+        i: _fault(symbols[i], {c: x.row(i) for c, x in columns.items()}, names, max_points)
+        for i in np.flatnonzero(~is_good).tolist()
+    }
+    groups = []
+    for size in np.unique(points[is_good]).tolist():
+        rows = np.flatnonzero(is_good & (points == size)).tolist()
+        stacked = {c: _stacked(x, rows, size) for c, x in columns.items()}
+        groups.append(Group(plan, rows, stacked, names))
+    return Batch(symbols, groups, failed)
 
 
-def answer(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> arrow_answers.Stream:
+def answer(batch: Batch, plan: Plan, outcome: Outcome) -> arrow_answers.Stream:
     """Return the stream that is answered."""
-    symbols = [item.symbol for item in items]
-    errors: list[Mapping[str, Any]] = [{}] * len(items)
-    for i, failed in outcome.failed.items():
-        errors[i] = described(failed.error)
+    errors: list[Mapping[str, Any]] = [{}] * len(batch.symbols)
+    for i, error in outcome.failed.items():
+        errors[i] = described(error)
     columns = {
-        "symbol": arrow_answers.text(symbols),
-        **_lines(items, plan, outcome),
+        "symbol": arrow_answers.text(batch.symbols),
+        **_lines(len(batch.symbols), plan, outcome),
         "error_code": arrow_answers.text([e.get("code") for e in errors]),
         "error_message": arrow_answers.text([e.get("message") for e in errors]),
     }
@@ -78,27 +91,30 @@ def answer(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> arro
     return arrow_answers.written(columns, metadata)
 
 
-def _item(
-    symbol: str,
-    columns: dict[str, np.ndarray[Any, Any]],
-    plan: Plan,
-    names: Mapping[str, str],
-    max_points: int,
-) -> Item | Failed:
+def _fault(
+    symbol: str, columns: Mapping[str, Any], names: Mapping[str, str], max_points: int
+) -> InputError:
     faults = [checks.symbol_fault(symbol)]
     faults += [checks.length_fault(names[c], x.size, max_points) for c, x in columns.items()]
     wrong = [fault for fault in faults if fault is not None]
+    if wrong:
+        return malformed(wrong)
     try:
-        if wrong:
-            raise malformed(wrong)
         checks.check_lengths(columns, names)
     except InputError as e:
-        return Failed(symbol, e)
-    return Item(symbol, columns, columns[plan.columns[0]].size, plan, names)
+        return e
+    raise AssertionError("a symbol without a fault")
 
 
-def _lines(items: Sequence[Item | Failed], plan: Plan, outcome: Outcome) -> dict[str, pa.Array]:
-    points = np.zeros(len(items), dtype=np.int64)
+def _stacked(x: Lists, rows: Sequence[int], points: int) -> Matrix:
+    """Return lists of one length below each other, where they lie if they are all there are."""
+    if len(rows) * points == x.values.size:
+        return x.values.reshape(len(rows), points)
+    return np.array([x.row(i) for i in rows], ndmin=2)
+
+
+def _lines(symbols: int, plan: Plan, outcome: Outcome) -> dict[str, pa.Array]:
+    points = np.zeros(symbols, dtype=np.int64)
     for block in outcome.blocks:
         points[block.rows] = block.points
     offsets = np.concatenate(([0], np.cumsum(points)))

@@ -7,15 +7,13 @@ all of them at once is.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from kernels.gate import Matrix, Series
-from market.errors import InputError, WavehouseError
+from kernels.gate import Matrix
+from market.errors import InputError
 from serving.compute import checks
 from serving.compute.computing import Computed, computed_rows
 from serving.compute.contracts import malformed
@@ -24,33 +22,63 @@ from serving.errors import TimeLimitError
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One symbol of a batch: columns of ``points`` bars by the kernels' names, and what is asked.
+class Group:
+    """Symbols of one plan and one length: ``rows`` are their places in the batch.
 
-    ``names`` is what the request calls the columns.
+    ``columns`` are by the kernels' names, shape (symbols, bars), in the order of ``rows``; ``names``
+    is what the request calls them.
     """
 
-    symbol: str
-    columns: Mapping[str, Series]
-    points: int
     plan: Plan
+    rows: list[int]
+    columns: Mapping[str, Matrix]
     names: Mapping[str, str]
+
+    @property
+    def points(self) -> int:
+        """How many bars a symbol has."""
+        return self.columns[self.plan.columns[0]].shape[1]
+
+    def only(self, kept: Sequence[int]) -> "Group":
+        """Return the group of some of its symbols, by their places in it."""
+        columns = {name: x[list(kept)] for name, x in self.columns.items()}
+        return Group(self.plan, [self.rows[i] for i in kept], columns, self.names)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """A symbol that cannot be served, and why."""
+class Batch:
+    """What was read: every symbol is in one group, or failed for a reason (its name may be gone)."""
 
-    symbol: str | None
-    error: WavehouseError
+    symbols: Sequence[str | None]
+    groups: Sequence[Group]
+    failed: Mapping[int, InputError]
+
+    @property
+    def points(self) -> int:
+        """How many bars there are."""
+        return sum(len(group.rows) * group.points for group in self.groups)
+
+    @property
+    def values(self) -> int:
+        """How many numbers would be answered."""
+        return sum(len(x.rows) * x.points * x.plan.width for x in self.groups)
+
+    def common_plan(self) -> Plan:
+        """Return the plan that every symbol has; raise ``InputError`` if they differ."""
+        plans = {id(group.plan): group.plan for group in self.groups}
+        if len(plans) != 1:
+            raise InputError(
+                f"indicators: expected the same of every symbol for Arrow, was {len(plans)} lists"
+            )
+        return next(iter(plans.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Symbols of one plan and one length: ``rows`` are their places in the batch.
+    """What came of a group: ``results`` are in the plan's order.
 
-    ``results`` are in the plan's order; their lines have shape (symbols, n), or
-    (symbols, levels, n), and their milliseconds are a symbol's.
+    Their lines have shape (symbols, bars), or (symbols, levels, bars), and their milliseconds are
+    a symbol's.
     """
 
     plan: Plan
@@ -64,7 +92,7 @@ class Outcome:
     """What came of a batch."""
 
     blocks: list[Block] = field(default_factory=list)
-    failed: dict[int, Failed] = field(default_factory=dict)
+    failed: dict[int, InputError] = field(default_factory=dict)
 
     @property
     def served(self) -> int:
@@ -88,82 +116,62 @@ class Outcome:
         return any(r.mojo_used for b in self.blocks for r in b.results)
 
 
-def common_plan(items: Sequence[Item | Failed]) -> Plan:
-    """Return the plan that every symbol has; raise ``InputError`` if they differ."""
-    plans = {id(x.plan): x.plan for x in items if isinstance(x, Item)}
-    if len(plans) != 1:
-        raise InputError(
-            f"indicators: expected the same of every symbol for Arrow, was {len(plans)} different"
-        )
-    return next(iter(plans.values()))
-
-
-def outcome_of(items: Sequence[Item | Failed], *, deadline: float) -> Outcome:
+def outcome_of(batch: Batch, *, deadline: float) -> Outcome:
     """Return what comes of a batch.
 
     Raise ``TimeLimitError`` when ``deadline`` (of ``time.monotonic``) has passed.
     """
-    out = Outcome()
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, item in enumerate(items):
-        if isinstance(item, Failed):
-            out.failed[i] = item
-        else:
-            groups[id(item.plan), item.points].append(i)
-    for rows in groups.values():
-        members = [x for x in (items[i] for i in rows) if isinstance(x, Item)]
-        _add(out, rows, members, deadline)
+    out = Outcome(failed=dict(batch.failed))
+    for group in batch.groups:
+        good = _good(group, out)
+        if good.rows:
+            _compute(good, out, deadline)
     return out
 
 
-def _add(out: Outcome, rows: list[int], members: list[Item], deadline: float) -> None:
-    plan = members[0].plan
-    stacked = _stacked(plan, members)
-    if _is_bad(stacked):
-        kept = []
-        for i, item in zip(rows, members, strict=True):
-            fault = _fault(item)
-            if fault is None:
-                kept.append((i, item))
-            else:
-                out.failed[i] = Failed(item.symbol, fault)
-        rows, members = [i for i, _ in kept], [item for _, item in kept]
-        stacked = _stacked(plan, members)
-    if not rows:
-        return
-    results = []
-    try:
-        for wish in plan.wishes:
-            wish.contract.check_length(wish.parameters, members[0].points)
-        for wish in plan.wishes:
-            if time.monotonic() > deadline:
-                raise TimeLimitError("computation: expected an answer in time, was none")
-            results.append(computed_rows(wish.contract, wish.parameters, stacked))
-    except InputError as e:  # of the length, which all of them share
-        out.failed |= {i: Failed(x.symbol, e) for i, x in zip(rows, members, strict=True)}
-        return
-    out.blocks.append(Block(plan, rows, members[0].points, tuple(results)))
+def _good(group: Group, out: Outcome) -> Group:
+    """Return the group without those whose numbers cannot be, which have failed."""
+    faults = (checks.column_fault(c, c, x.ravel()) for c, x in group.columns.items())
+    if all(fault is None for fault in faults) and not checks.is_crossed(group.columns):
+        return group
+    kept = []
+    for i, row in enumerate(group.rows):
+        error = _fault(group, i)
+        if error is None:
+            kept.append(i)
+        else:
+            out.failed[row] = error
+    return group.only(kept)
 
 
-def _stacked(plan: Plan, members: Iterable[Item]) -> dict[str, Matrix]:
-    found = list(members)
-    return {c: np.array([x.columns[c] for x in found], ndmin=2) for c in plan.columns}
-
-
-def _is_bad(stacked: Mapping[str, np.ndarray[Any, Any]]) -> bool:
-    if any(checks.column_fault(c, c, x.ravel()) is not None for c, x in stacked.items()):
-        return True
-    return checks.is_crossed(stacked)
-
-
-def _fault(item: Item) -> InputError | None:
-    names = item.names
-    faults = (checks.column_fault(c, names.get(c, c), x) for c, x in item.columns.items())
+def _fault(group: Group, i: int) -> InputError | None:
+    columns = {name: x[i] for name, x in group.columns.items()}
+    faults = (checks.column_fault(c, group.names.get(c, c), x) for c, x in columns.items())
     found = [fault for fault in faults if fault is not None]
     if found:
         return malformed(found)
     try:
-        checks.check_range(item.columns)
+        checks.check_range(columns)
     except InputError as e:
         return e
     return None
+
+
+def _compute(group: Group, out: Outcome, deadline: float) -> None:
+    results = []
+    try:
+        for wish in group.plan.wishes:
+            wish.contract.check_length(wish.parameters, group.points)
+        for wish in group.plan.wishes:
+            if time.monotonic() > deadline:
+                raise TimeLimitError("computation: expected an answer in time, was none")
+            results.append(computed_rows(wish.contract, wish.parameters, group.columns))
+    except InputError as e:  # of what all of them share: the length and the parameters
+        out.failed |= dict.fromkeys(group.rows, e)
+        return
+    out.blocks.append(Block(group.plan, group.rows, group.points, tuple(results)))
+
+
+def stacked(rows: Sequence[Mapping[str, np.ndarray]], columns: Sequence[str]) -> dict[str, Matrix]:
+    """Return the columns of symbols of one length below each other."""
+    return {name: np.array([row[name] for row in rows], ndmin=2) for name in columns}

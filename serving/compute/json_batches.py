@@ -1,11 +1,13 @@
 """A batch as JSON: read, and written."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Final
 
+from kernels.gate import Series
 from market.errors import InputError
 from serving.compute import checks
-from serving.compute.batches import Block, Failed, Item, Outcome
+from serving.compute.batches import Batch, Block, Group, Outcome, stacked
 from serving.compute.contracts import PRICES, malformed
 from serving.compute.json_bodies import (
     Body,
@@ -20,11 +22,11 @@ from serving.compute.plans import COLUMNS, Plan, plan_of
 from serving.compute.questions import field_names, missing, unknown_fields
 from serving.errors import MAX_DETAILS, Detail, described
 
-_KNOWN = ("symbol", PRICES, *COLUMNS, "indicators")
+_KNOWN: Final = ("symbol", PRICES, *COLUMNS, "indicators")
 
 
-def read(body: Body, *, max_symbols: int, max_points: int) -> list[Item | Failed]:
-    """Return a batch's symbols, and those that cannot be read with the reason.
+def read(body: Body, *, max_symbols: int, max_points: int) -> Batch:
+    """Return a batch; what cannot be read of a symbol is its failure.
 
     Raise ``MalformedRequestError`` for a body that is no batch.
     """
@@ -40,12 +42,12 @@ def read(body: Body, *, max_symbols: int, max_points: int) -> list[Item | Failed
         wrong.append(Detail("requests", expected, "LIST_LENGTH"))
     if wrong:
         raise malformed(wrong[:MAX_DETAILS])
-    flat = _Reader(max_points, is_flat=True)
-    items = [flat.item(request) for request in requests]
-    if flat.arrays + 1 == body.count(b"["):
-        return items
-    careful = _Reader(max_points, is_flat=False)  # an array within an array, or a mistake
-    return [careful.item(request) for request in requests]
+    reader = _Reader(max_points, is_flat=True)
+    reader.read(requests)
+    if reader.arrays + 1 != body.count(b"["):
+        reader = _Reader(max_points, is_flat=False)  # an array within an array, or a mistake
+        reader.read(requests)
+    return reader.batch()
 
 
 class _Reader:
@@ -55,23 +57,43 @@ class _Reader:
         self._max_points = max_points
         self._is_flat = is_flat
         self._plans: dict[bytes, Plan | InputError] = {}
+        self._symbols: list[str | None] = []
+        self._failed: dict[int, InputError] = {}
+        self._alike: dict[tuple[int, int, bool], list[tuple[int, Mapping[str, Series]]]]
+        self._alike = defaultdict(list)
         self.arrays = 0
 
-    def item(self, request: Any) -> Item | Failed:  # noqa: ANN401 - whatever JSON holds
-        symbol = None
-        try:
-            given = fields(request, "request")
-            fault = checks.symbol_fault(given.get("symbol"))
-            symbol = None if fault else given["symbol"]
-            return self._item(given)
-        except InputError as e:
-            return Failed(symbol, e)
+    def read(self, requests: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+        """Read every symbol."""
+        for i, request in enumerate(requests):
+            self._symbols.append(None)
+            try:
+                self._read(i, fields(request, "request"))
+            except InputError as e:
+                self._failed[i] = e
 
-    def _item(self, given: dict[str, Any]) -> Item:
+    def batch(self) -> Batch:
+        """Return what was read."""
+        plans = {id(plan): plan for plan in self._plans.values() if isinstance(plan, Plan)}
+        groups = [
+            Group(
+                plans[plan],
+                [i for i, _ in members],
+                stacked([columns for _, columns in members], plans[plan].columns),
+                {"close": PRICES} if has_prices else {},
+            )
+            for (plan, _, has_prices), members in self._alike.items()
+        ]
+        return Batch(self._symbols, groups, self._failed)
+
+    def _read(self, i: int, given: dict[str, Any]) -> None:
         wrong = unknown_fields(given, _KNOWN)
         wrong += [missing(name) for name in ("symbol", "indicators") if name not in given]
         fault = checks.symbol_fault(given["symbol"]) if "symbol" in given else None
-        wrong += [fault] if fault else []
+        if fault is not None:
+            wrong.append(fault)
+        elif "symbol" in given:
+            self._symbols[i] = given["symbol"]
         if wrong:
             raise malformed(wrong)
         plan = self._plan(given["indicators"])
@@ -81,11 +103,11 @@ class _Reader:
         )
         if wrong:
             raise malformed(wrong[:MAX_DETAILS])
-        names = field_names(given)
-        checks.check_lengths(columns, names)
-        return Item(given["symbol"], columns, columns[plan.columns[0]].size, plan, names)
+        checks.check_lengths(columns, field_names(given))
+        points = columns[plan.columns[0]].size
+        self._alike[id(plan), points, PRICES in given].append((i, columns))
 
-    def _plan(self, indicators: Any) -> Plan:  # noqa: ANN401 - as ``item``
+    def _plan(self, indicators: Any) -> Plan:  # noqa: ANN401 - as ``read``
         text = raw(indicators)
         self.arrays += text.count(b"[")
         plan = self._plans.get(text)
@@ -100,13 +122,13 @@ class _Reader:
         return plan
 
 
-def answer(items: Sequence[Item | Failed], outcome: Outcome) -> dict[str, Any]:
+def answer(batch: Batch, outcome: Outcome) -> dict[str, Any]:
     """Return what is answered; arrays are float64 in C order."""
-    results: list[Any] = [None] * len(items)
-    for i, failed in outcome.failed.items():
-        results[i] = {"symbol": failed.symbol, "error": described(failed.error)}
+    results: list[Any] = [None] * len(batch.symbols)
+    for i, error in outcome.failed.items():
+        results[i] = {"symbol": batch.symbols[i], "error": described(error)}
     for block in outcome.blocks:
-        _fill(results, items, block)
+        _fill(results, batch, block)
     return {
         "results": results,
         "total_computation_time_ms": outcome.milliseconds,
@@ -117,11 +139,11 @@ def answer(items: Sequence[Item | Failed], outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _fill(results: list[Any], items: Sequence[Item | Failed], block: Block) -> None:
+def _fill(results: list[Any], batch: Batch, block: Block) -> None:
     pairs = list(zip(block.plan.wishes, block.results, strict=True))
     for row, i in enumerate(block.rows):
         results[i] = {
-            "symbol": items[i].symbol,
+            "symbol": batch.symbols[i],
             "indicators": {
                 wish.key: {
                     **wish.parameters,

@@ -23,7 +23,7 @@ from serving.compute import (
     json_batches,
     json_bodies,
 )
-from serving.compute.batches import Item, Outcome, common_plan, outcome_of
+from serving.compute.batches import Outcome, outcome_of
 from serving.compute.cache import AnswerCache, Kept, MemoryCache, key_of
 from serving.compute.computing import computed
 from serving.compute.content import Form
@@ -173,30 +173,29 @@ class ComputeService:
         }
         if asked.form == "json":
             refuse_query(asked.query)
-            items = json_batches.read(body, **limits)
+            batch = json_batches.read(body, **limits)
             if asked.wanted == "arrow":
-                plan = common_plan(items)
+                plan = batch.common_plan()
         else:
             plan = arrow_batches.plan_of_query(asked.query)
-            items = arrow_batches.read(body, plan, **limits)
-        values = sum(x.plan.width * x.points for x in items if isinstance(x, Item))
-        self._check_size(values)
-        self._metrics.data_points.observe(sum(x.points for x in items if isinstance(x, Item)))
-        outcome = outcome_of(items, deadline=deadline)
+            batch = arrow_batches.read(body, plan, **limits)
+        self._check_size(batch.values)
+        self._metrics.data_points.observe(batch.points)
+        outcome = outcome_of(batch, deadline=deadline)
         self._count(outcome)
         told = {
-            "symbols": len(items),
+            "symbols": len(batch.symbols),
             "symbols_failed": len(outcome.failed),
             "indicators_computed": outcome.computed,
-            "data_points": sum(x.points for x in items if isinstance(x, Item)),
+            "data_points": batch.points,
             "computation_time_ms": outcome.milliseconds,
             "mojo_used": outcome.mojo_used,
             "cache_hit": False,
         }
-        is_large = values >= STREAMED_POINTS
+        is_large = batch.values >= STREAMED_POINTS
         if asked.wanted == "arrow" and plan is not None:
-            return _in_arrow(arrow_batches.answer(items, plan, outcome), told, is_large=is_large)
-        return _in_json(json_batches.answer(items, outcome), told, is_large=is_large)
+            return _in_arrow(arrow_batches.answer(batch, plan, outcome), told, is_large=is_large)
+        return _in_json(json_batches.answer(batch, outcome), told, is_large=is_large)
 
     def _count(self, outcome: Outcome) -> None:
         is_fallback = not self.mojo_available

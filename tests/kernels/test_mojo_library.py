@@ -14,6 +14,7 @@ import pytest
 
 from kernels import engine
 from kernels.first_touch import _first_touch, first_touch
+from kernels.jit import Compiled
 
 KERNELS = Path(engine.__file__).resolve().parent
 
@@ -165,6 +166,17 @@ def test_an_unknown_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVEHOUSE_ENGINE", "fast")
     with pytest.raises(ValueError, match="WAVEHOUSE_ENGINE: expected auto, numba or mojo"):
         first_touch(([1.0], [1.0]), ([0], [1]), [2.0], [0.0])
+
+
+@pytest.mark.usefixtures("library")
+def test_what_numba_has_not_made_yet_is_mojo_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Compiled(lambda *_: None)
+    monkeypatch.setattr(engine, "FASTER", frozenset({"sma"}))
+    assert engine.engine_of("ema", twin) == "mojo"
+    twin._dispatcher = twin.py_func
+    assert engine.engine_of("ema", twin) == "numba"
+    assert engine.engine_of("sma", twin) == "mojo"
+    assert engine.engine_of("wma", Compiled(lambda *_: None)) == "numba"  # Mojo has none
 
 
 def test_numba_can_be_demanded() -> None:

@@ -10,6 +10,10 @@ from kernels.registry import BY_NAME
 from kernels.rows import ROWS, rows
 
 
+def engines() -> list[engine.Choice]:
+    return ["numba", "mojo"] if engine.mojo_available() else ["numba"]
+
+
 @pytest.mark.parametrize("name", ROWS)
 @given(
     seed=st.integers(0, 2**31),
@@ -32,8 +36,10 @@ def test_a_row_has_the_bits_that_it_has_alone(
     if any(parameter.name == "period" for parameter in kernel.parameters):
         chosen["period"] = data.draw(st.integers(2, 60))
     parameters = kernel.resolved(chosen)
-    with engine.forced("numba"):
-        together = rows(name, tuple(columns[c] for c in kernel.inputs), *parameters.values())
+    given = tuple(columns[c] for c in kernel.inputs)
+    for which in engines():
+        with engine.forced(which):
+            together = rows(name, given, *parameters.values())
         assert together is not None
         for i in range(symbols):
             alone = kernel.run({c: columns[c][i] for c in kernel.inputs}, None, **parameters)
@@ -57,8 +63,3 @@ def test_columns_are_matrices_of_one_shape() -> None:
             rows("obv", (np.ones((2, 3)), np.ones((2, 4))))
         with pytest.raises(ValueError, match="columns: expected matrices of one shape"):
             rows("sma", (np.ones(3),), 2)  # type: ignore[arg-type]
-
-
-def test_another_engine_keeps_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "engine_of", lambda *_: "mojo")
-    assert rows("sma", (np.ones((2, 3)),), 2) is None

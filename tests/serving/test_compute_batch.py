@@ -1,5 +1,6 @@
 """``POST /compute/batch``: results and their names, shared work, failures that stay alone."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kernels.indicator import StatefulKernel
-from serving.compute import batches, computing
+from serving.compute import batches, computing, json_batches
 from serving.compute.contracts import CONTRACTS, VALUES
 from serving.compute.plans import plan_of
 from tests.serving.compute_world import (
@@ -252,16 +253,17 @@ def test_brackets_in_text_are_not_arrays(client: TestClient) -> None:
 
 
 def test_symbols_of_one_length_and_plan_are_one_block() -> None:
-    plan = plan_of([SMA])
-    items = [
-        batches.Item(f"S{i}", {"close": bars(n)["close"]}, n, plan, {"close": "prices"})
+    requests = [
+        {"symbol": f"S{i}", "prices": closes(n), "indicators": [SMA]}
         for i, n in enumerate((50, 60, 50, 50, 60))
     ]
-    outcome = batches.outcome_of(items, deadline=float("inf"))
+    text = json.dumps({"requests": requests}).encode()
+    batch = json_batches.read(text, max_symbols=10, max_points=100)
+    outcome = batches.outcome_of(batch, deadline=float("inf"))
     assert [(block.rows, block.points) for block in outcome.blocks] == [
         ([0, 2, 3], 50),
         ([1, 4], 60),
     ]
-    assert outcome.computed == 5
-    mean = np.mean(bars(50)["close"][:20])
+    assert (outcome.computed, batch.points, batch.values) == (5, 270, 270)
+    mean = np.mean(closes(50)[:20])
     assert outcome.blocks[0].results[0].lines[VALUES][1][19] == pytest.approx(mean, rel=1e-12)

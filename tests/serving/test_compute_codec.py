@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from market.errors import InputError
 from serving.compute import json_answers, json_batches, json_bodies
-from serving.compute.batches import Item
 from serving.compute.contracts import CONTRACTS
 from serving.errors import described
 
@@ -107,13 +106,17 @@ def test_a_batch_is_read_as_python_reads_it(prices: list[list[float]], symbols: 
         | {"volume": x}
         for symbol, x in zip(symbols, prices, strict=False)
     ]
-    items = json_batches.read(orjson_text(requests), max_symbols=10, max_points=10)
-    for request, item in zip(requests, items, strict=True):
-        assert isinstance(item, Item)
-        assert item.symbol == request["symbol"]
-        expected = [float(x) for x in request["prices"]]  # type: ignore[union-attr]
-        assert item.columns["close"].tolist() == expected
-        assert item.columns["volume"].tolist() == expected
+    batch = json_batches.read(orjson_text(requests), max_symbols=10, max_points=10)
+    assert list(batch.symbols) == symbols[: len(prices)]
+    assert not batch.failed
+    found = {
+        i: (group.columns["close"][row].tolist(), group.columns["volume"][row].tolist())
+        for group in batch.groups
+        for row, i in enumerate(group.rows)
+    }
+    for i, x in enumerate(prices):
+        expected = [float(value) for value in x]
+        assert found[i] == (expected, expected)
 
 
 def orjson_text(requests: Any) -> bytes:
@@ -171,5 +174,5 @@ def test_many_unknown_parameters_are_told_in_one_page() -> None:
         "prices": [1.0],
         "indicators": [{"type": "sma", "params": parameters}],
     }
-    (found,) = json_batches.read(orjson_text([request]), max_symbols=1, max_points=9)
-    assert len(described(found.error)["details"]) == 50  # type: ignore[union-attr]
+    batch = json_batches.read(orjson_text([request]), max_symbols=1, max_points=9)
+    assert len(described(batch.failed[0])["details"]) == 50
