@@ -10,7 +10,8 @@ would write it, with lists of floats in models in and out, over our own kernel.
 
 The client is a blocking socket that sends prepared bytes and counts what comes back: it parses
 nothing but headers. Answers are compared with the kernel before anything is timed. Contenders
-alternate.
+alternate. *server busy* is what the server's threads ran meanwhile (``/proc``): on a machine that
+others use, the time that a request takes is mostly theirs.
 """
 
 import argparse
@@ -48,12 +49,13 @@ INDICATORS = (
 
 @dataclass(slots=True)
 class Contender:
-    """One prepared request, and the milliseconds that it took each time."""
+    """One prepared request; the milliseconds that it took each time, and those of the server."""
 
     name: str
     group: str
     request: bytes
     spent: list[float] = field(default_factory=list)
+    server: list[float] = field(default_factory=list)
 
 
 class Client:
@@ -197,21 +199,29 @@ def batches(client: Client) -> list[Contender]:
     ]
 
 
-def measure(client: Client, contenders: list[Contender], rounds: int) -> None:
-    """Ask everyone in turn; the first rounds are not counted."""
+def measure(client: Client, contenders: list[Contender], rounds: int, server: int) -> None:
+    """Ask everyone in turn; the first rounds are not counted. ``server`` is its process."""
     for i in range(-WARM_UP, rounds):
         for contender in contenders:
+            busy = busy_ms(server)
             began = time.perf_counter()
             status, _, _ = client.ask(contender.request)
             spent = (time.perf_counter() - began) * 1e3
             assert status == 200, (contender.name, status)
             if i >= 0:
                 contender.spent.append(spent)
+                contender.server.append(busy_ms(server) - busy)
+
+
+def busy_ms(process: int) -> float:
+    """Return how long the threads of a process have run, by the kernel's own clock."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in tasks) / 1e6
 
 
 @contextmanager
-def server() -> Iterator[int]:
-    """Run the server in a process group of its own; give its port."""
+def server() -> Iterator[tuple[int, int]]:
+    """Run the server in a process group of its own; give its port and process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -222,7 +232,7 @@ def server() -> Iterator[int]:
         )
         try:
             _wait(port, process)
-            yield port
+            yield port, process.pid
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
@@ -245,7 +255,10 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def _row(contender: Contender) -> dict[str, Any]:
     p50, p99 = np.percentile(contender.spent, [50, 99])
-    row = {"group": contender.group, "name": contender.name, "p50_ms": p50, "p99_ms": p99}
+    row = {
+        "group": contender.group, "name": contender.name, "p50_ms": p50, "p99_ms": p99,
+        "server_ms": np.median(contender.server),
+    }  # fmt: skip
     if contender.group == "batch":
         row["symbols_per_s"] = SYMBOLS / p50 * 1e3
     return {k: float(v) if isinstance(v, np.floating) else v for k, v in row.items()}
@@ -258,12 +271,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--batch-rounds", type=int, default=BATCH_ROUNDS)
     options = parser.parse_args(arguments)
-    with server() as port:
+    with server() as (port, process):
         client = Client(port)
         contenders = singles(client)
-        measure(client, contenders, options.rounds)
+        measure(client, contenders, options.rounds, process)
         many = batches(client)
-        measure(client, many, options.batch_rounds)
+        measure(client, many, options.batch_rounds, process)
     result: dict[str, Any] = {
         "benchmark": "compute_service",
         "points": POINTS,
@@ -278,7 +291,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         rate = f" {row['symbols_per_s']:10,.0f} symbols/s" if "symbols_per_s" in row else ""
         print(
             f"{row['group']:6} {row['name']:26} p50 {row['p50_ms']:8.2f} ms "
-            f"p99 {row['p99_ms']:8.2f} ms{rate}"
+            f"p99 {row['p99_ms']:8.2f} ms, server busy {row['server_ms']:7.2f} ms{rate}"
         )
     print(f"{result['machine']}, load {result['load']:.1f}; client: {result['client']}")
     if options.json:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kernels.averages import ema, sma
 from kernels.first_touch import first_touch
 from kernels.momentum import macd, rsi
 from kernels.panel import aligned, panel, panel_tiles, tiled
+from kernels.rows import rows
 from kernels.volatility import bollinger_bands
 
 ROUNDS = 11
@@ -89,6 +91,22 @@ def one_series(n: int) -> Iterator[tuple[str, Contenders]]:
         lambda: bollinger_bands(close, 20, out=out),
         talib=lambda: talib.BBANDS(close, 20), copy=copied(3),
     )  # fmt: skip
+
+
+def many_rows(n_symbols: int, n: int) -> Iterator[tuple[str, Contenders]]:
+    """Yield each kernel over a row a symbol, and a loop over TA-Lib."""
+    steps = np.random.default_rng(3).standard_normal((n_symbols, n))
+    close = 100.0 + np.cumsum(steps, axis=1) * 0.01
+    asked: dict[str, tuple[tuple[float, ...], Call]] = {
+        "sma": ((20,), lambda: [talib.SMA(x, 20) for x in close]),
+        "ema": ((20,), lambda: [talib.EMA(x, 20) for x in close]),
+        "rsi": ((14,), lambda: [talib.RSI(x, 14) for x in close]),
+        "macd": ((12, 26, 9), lambda: [talib.MACD(x) for x in close]),
+        "bollinger_bands": ((20, 2.0), lambda: [talib.BBANDS(x, 20) for x in close]),
+    }
+    for name, (parameters, loop) in asked.items():
+        call = partial(rows, name, (close,), *parameters)
+        yield f"{name.removesuffix('_bands')}_rows", both(call, talib=loop)
 
 
 def touches(horizon: int, n: int = 200_000) -> Contenders:
@@ -211,24 +229,26 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     if not engine.mojo_available():
         sys.exit(f"the Mojo library: {engine.why_not()}")
-    rows = []
+    found = []
     for n in SERIES:
         for kernel, contenders in one_series(n):
-            rows += rows_of(kernel, f"{n:,}", timed(contenders, options.rounds))
+            found += rows_of(kernel, f"{n:,}", timed(contenders, options.rounds))
+    for kernel, contenders in many_rows(1000, 250):
+        found += rows_of(kernel, "1,000 x 250", timed(contenders, options.rounds))
     for horizon in HORIZONS:
-        rows += rows_of("first_touch", f"{horizon:,}", timed(touches(horizon), options.rounds))
+        found += rows_of("first_touch", f"{horizon:,}", timed(touches(horizon), options.rounds))
     for n_symbols, n in PANELS:
         seconds = timed(panels(n_symbols, n), options.rounds)
-        rows += rows_of("panel", f"{n_symbols:,} x {n:,}", seconds)
+        found += rows_of("panel", f"{n_symbols:,} x {n:,}", seconds)
     result = {
         "benchmark": "mojo",
         "rounds": options.rounds,
         "library_bytes": engine.BUILT.stat().st_size,
         "faster": sorted(engine.FASTER),
-        "rows": rows,
+        "rows": found,
         "first_answer": first_answers(options.rounds),
     }
-    for row in rows:
+    for row in found:
         beside = ", ".join(f"{k} {v:.2f}" for k, v in row["times_faster_than"].items())
         print(
             f"{row['kernel']:12}{row['size']:>14}  {row['name']:13}"

@@ -129,7 +129,7 @@ def target(out: Series | None, *inputs: Series) -> Series:
 def targets(out: Sequence[Series] | None, count: int, *inputs: Series) -> tuple[Series, ...]:
     """Return ``count`` arrays to write to, as ``target`` does; raise for another number of them."""
     if out is None:
-        return tuple([np.empty(inputs[0].size) for _ in range(count)])
+        return tuple(map(np.empty, [inputs[0].size] * count))
     if len(out) != count:
         raise ValueError(f"out: expected {count} arrays, was {len(out)}")
     taken: list[Series] = []

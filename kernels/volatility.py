@@ -338,10 +338,13 @@ def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goe
     sigma: Series,
 ) -> None:
     past = period - 1
-    head = joined(state, close, past)
     size = min(max(close.size, past), BLOCK)
     steps, room = steps_to(period, FIVE), moments_room(size + past)
-    start = 0
+    head, start = joined(state, close), 0
+    if not state.size:
+        start = min(past, close.size)
+        for line in (lower, middle, upper, percent_b, bandwidth, sigma):
+            line[:start] = np.nan
     while start < close.size:
         source, at, end = close, start - past, close.size
         if start < past:

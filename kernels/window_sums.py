@@ -31,8 +31,9 @@ FIVE: Final = 5
 @compiled
 def steps_to(period: int, most: int) -> Instants:
     """Return the steps of at most ``most`` from windows of one bar to ``period`` bars, in order."""
-    found = np.zeros(64, np.int64)
+    found = np.empty(64, np.int64)
     first = found.size
+    found[-1] = 0  # one step that does nothing, if there is none
     rest = period
     while rest > 1:
         step = ONE_MORE
@@ -42,7 +43,7 @@ def steps_to(period: int, most: int) -> Instants:
         first -= 1
         found[first] = step
         rest = rest - 1 if step == ONE_MORE else rest // step
-    return found[min(first, found.size - 1) :]  # one step that does nothing, if there is none
+    return found[min(first, found.size - 1) :]
 
 
 @compiled_borrowing
@@ -170,37 +171,43 @@ def window_total(x: Series, period: int, scale: float, state: Series, out: Serie
 
     ``state`` holds the ``period - 1`` values before ``x`` (none: NaN), and then its last.
     """
-    head = joined(state, x, period - 1)
     past = period - 1
     steps = steps_to(period, FIVE)
     work = np.empty(2 * (min(x.size, WIDE_BLOCK) + period))
-    early = min(past, x.size)
-    for start in range(0, early, WIDE_BLOCK):
-        count = min(WIDE_BLOCK, early - start)
-        window_sums(head, start, count, period, steps, scale, work, out, start)
+    if state.size:
+        head, early = joined(state, x), min(past, x.size)
+        for start in range(0, early, WIDE_BLOCK):
+            count = min(WIDE_BLOCK, early - start)
+            window_sums(head, start, count, period, steps, scale, work, out, start)
+        keep_last(head, x, state)
+    else:
+        out[:past] = np.nan
     for start in range(past, x.size, WIDE_BLOCK):
         count = min(WIDE_BLOCK, x.size - start)
         window_sums(x, start - past, count, period, steps, scale, work, out, start)
-    keep_last(head, x, state)
 
 
 @compiled
 def window_weighted_total(x: Series, period: int, scale: float, state: Series, out: Series) -> None:
     """Write ``scale`` times the weighted sum of the last ``period`` values, as ``window_total``."""
-    head = joined(state, x, period - 1)
     past = period - 1
-    window_weighted(head, 0, min(past, x.size), period, scale, out, 0)
+    if state.size:
+        head = joined(state, x)
+        window_weighted(head, 0, min(past, x.size), period, scale, out, 0)
+        keep_last(head, x, state)
+    else:
+        out[:past] = np.nan
     for start in range(past, x.size, WIDE_BLOCK):
         count = min(WIDE_BLOCK, x.size - start)
         window_weighted(x, start - past, count, period, scale, out, start)
-    keep_last(head, x, state)
 
 
 @compiled
-def joined(state: Series, x: Series, past: int) -> Series:
-    """Return the ``past`` values before ``x``, NaN without a state, and as many of its first."""
+def joined(state: Series, x: Series) -> Series:
+    """Return the values before ``x`` that ``state`` holds, and as many of its first."""
+    past = state.size
     head = np.full(2 * past, np.nan)
-    for i in range(state.size):
+    for i in range(past):
         head[i] = state[i]
     for i in range(min(past, x.size)):
         head[past + i] = x[i]

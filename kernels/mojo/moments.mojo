@@ -7,7 +7,7 @@ from std.math import sqrt
 
 from lanes import LANES, NAN, Numbers
 from sums import (
-    BLOCK, MOST_STEPS, ONE_MORE, ROOM, Steps, Vector, at, head, keep, steps_to, widened,
+    BLOCK, MOST_STEPS, ONE_MORE, ROOM, Steps, Vector, at, head, keep, steps_to, unknown, widened,
 )
 
 comptime THIRD: Float64 = 1.0 / 3.0
@@ -231,11 +231,16 @@ def bollinger(
         last += 1
     last = steps[unsafe_offset=last]
     var start = 0
+    if kept == 0:
+        start = unknown(lower, min(past, n))
+        _ = unknown(middle, start) + unknown(upper, start)
+        if has_shapes:
+            _ = unknown(percent_b, start) + unknown(bandwidth, start) + unknown(sigma, start)
     while start < n:
         var count = min(max(BLOCK, past), n - start)
         var raw = close.unsafe_offset(start - past)
-        if start == 0:
-            head(state, kept, past, close, count, before)
+        if start < past:
+            head(state, past, close, count, before)
             raw = before
         var low = lower.unsafe_offset(start)
         var mid = middle.unsafe_offset(start)

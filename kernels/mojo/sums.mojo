@@ -213,14 +213,17 @@ def copied(src: Numbers, n: Int, dst: Numbers):
         i += 1
 
 
-def head(state: Numbers, kept: Int, past: Int, x: Numbers, count: Int, out_: Numbers):
-    """Put the `past` values before the series, NaN without a state, and its first `count`."""
-    if kept > 0:
-        copied(state, past, out_)
-    else:
-        for i in range(past):
-            out_[unsafe_offset=i] = NAN
+def head(state: Numbers, past: Int, x: Numbers, count: Int, out_: Numbers):
+    """Put the `past` values that `state` holds before the first `count` of the series."""
+    copied(state, past, out_)
     copied(x, count, out_.unsafe_offset(past))
+
+
+def unknown(out_: Numbers, count: Int) -> Int:
+    """Write `count` NaN; return `count`."""
+    for i in range(count):
+        out_[unsafe_offset=i] = NAN
+    return count
 
 
 def keep(state: Numbers, kept: Int, x: Numbers, n: Int):
@@ -245,12 +248,12 @@ def window_total(
     var before = first.unsafe_ptr().unsafe_origin_cast[MutAnyOrigin]()
     var work = room.unsafe_ptr().unsafe_origin_cast[MutAnyOrigin]()
     steps_to(period, steps)
-    var start = 0
+    var start = 0 if kept > 0 else unknown(out_, min(past, n))
     while start < n:
         var count = min(max(BLOCK, past), n - start)
         var raw = x.unsafe_offset(start - past)
-        if start == 0:
-            head(state, kept, past, x, count, before)
+        if start < past:
+            head(state, past, x, count, before)
             raw = before
         window_sums(raw, count, period, steps, scale, work, out_.unsafe_offset(start))
         start += count

@@ -25,8 +25,8 @@ from serving.errors import TimeLimitError
 class Group:
     """Symbols of one plan and one length: ``rows`` are their places in the batch.
 
-    ``columns`` are by the kernels' names, shape (symbols, bars), in the order of ``rows``; ``names``
-    is what the request calls them.
+    ``columns`` are by the kernels' names, shape (symbols, bars), in the order of ``rows``;
+    ``names`` is what the request calls them.
     """
 
     plan: Plan
@@ -47,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was read: every symbol is in one group, or failed for a reason (its name may be gone)."""
+    """What was read: every symbol is in one group, or failed, and then may have no name."""
 
     symbols: Sequence[str | None]
     groups: Sequence[Group]

@@ -22,6 +22,9 @@ from serving.compute.plans import COLUMNS, Plan, plan_of
 from serving.compute.questions import field_names, missing, unknown_fields
 from serving.errors import MAX_DETAILS, Detail, described
 
+Members = list[tuple[int, Mapping[str, Series]]]
+"""Symbols of one plan and one length: their places in the batch, and their columns."""
+
 _KNOWN: Final = ("symbol", PRICES, *COLUMNS, "indicators")
 
 
@@ -59,8 +62,7 @@ class _Reader:
         self._plans: dict[bytes, Plan | InputError] = {}
         self._symbols: list[str | None] = []
         self._failed: dict[int, InputError] = {}
-        self._alike: dict[tuple[int, int, bool], list[tuple[int, Mapping[str, Series]]]]
-        self._alike = defaultdict(list)
+        self._alike: dict[tuple[int, int, bool], Members] = defaultdict(list)
         self.arrays = 0
 
     def read(self, requests: Any) -> None:  # noqa: ANN401 - whatever JSON holds
