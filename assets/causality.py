@@ -1,7 +1,7 @@
 """The causality certificate as a check of a partition, before it is published."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from assets.checks import counted
 from assets.line import Line
 from assets.stage import Outcome
 from market.months import month_bounds
-from market.ports import PartitionKey, PartitionRef
+from market.ports import PartitionKey
 from market.tables import LABELS, TABLES
 from market.timeframes import Timeframe
 from pipeline import causality
@@ -48,13 +48,13 @@ def of_labels(  # noqa: PLR0913 - two experiments, each with what it alters
     chain: causality.Chain,
     rows: pl.DataFrame,
     *,
-    raw_refs: Sequence[PartitionRef],
+    raw: pl.DataFrame,
+    watermark_us: int,
     path: pl.DataFrame,
     replay: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
 ) -> Outcome:
     """Do the same for labels, for what is known at their entry, and for the path before it."""
     start_us, end_us = month_bounds(key.month)
-    raw, watermark_us = line.lake.read(raw_refs), reading.watermark(line, raw_refs)
     instrument, timeframe = line.book[key.instrument], Timeframe(key.timeframe)
     matured = causality.certify(
         chain, rows, raw=raw, watermark_us=watermark_us, seed=seed_of(key), key=LABELS.key,

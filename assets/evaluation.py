@@ -16,11 +16,11 @@ from assets.stage import Inputs, Outcome, Result
 from assets.training_sets import POOLED, LearningStage, months_before, rows_of
 from learning.baseline import KIND as BASELINE
 from learning.bundle import Bundle
+from learning.edge import EDGE_TAG
 from learning.evaluation import Evaluation as Judgement
 from learning.evaluation import evaluate, is_identical
 from learning.gate import CHAMPION, Decision, Incumbent, decide
 from learning.training_set import TrainingSet
-from learning.verdict import EDGE_TAG
 from market.months import month_start, shift_month
 from market.ports import ModelVersion, PartitionKey, PartitionRef
 from market.tables import EVALUATIONS, INSTANT

@@ -12,6 +12,7 @@ from market.ports import PartitionKey
 from market.tables import LABELS
 from market.timeframes import Timeframe
 from pipeline import labels, levels
+from pipeline.candles import build_all
 
 CONFIG = labels.LabelConfig()
 
@@ -55,11 +56,12 @@ class Labels(Stage):
         work = _Month(line, key, reading.level_state(line, inputs))
         candles = line.lake.read(inputs.rows["candles"])
         context = work.context(candles)
-        path = work.path(line.lake.read(raw_refs), watermark_us)
+        raw = line.lake.read(raw_refs)
+        path = work.path(raw, watermark_us)
         rows = work.labels(candles, context, path, watermark_us)
 
         def replay(changed: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
-            wanted, known = (f.join(entries, on="ts", how="semi") for f in (candles, context))
+            wanted, known = (reading.at_instants(f, entries) for f in (candles, context))
             return work.labels(wanted, known, changed, watermark_us)
 
         return Result(
@@ -68,7 +70,14 @@ class Labels(Stage):
             checks={
                 **checks.of_table(LABELS, rows, *month_bounds(key.month)),
                 "causality": lambda: causality.of_labels(
-                    line, key, work.chain, rows, raw_refs=raw_refs, path=path, replay=replay
+                    line,
+                    key,
+                    work.chain,
+                    rows,
+                    raw=raw,
+                    watermark_us=watermark_us,
+                    path=path,
+                    replay=replay,
                 ),
             },
             plot=lambda: plots.label_mix(
@@ -113,6 +122,10 @@ class _Month:
 
     def chain(self, raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
         """Return the month's labels from base bars through every stage."""
-        built = reading.build_candles(self.line, self.key, raw, until_us).rows
-        candles = reading.in_month(built, month_bounds(self.key.month))
-        return self.labels(candles, self.context(candles), self.path(raw, until_us), until_us)
+        instrument = self.line.book[self.key.instrument]
+        timeframe, base = Timeframe(self.key.timeframe), instrument.base_timeframe
+        built = build_all(
+            raw, instrument=instrument, timeframes=(timeframe, base), watermark_us=until_us
+        )
+        candles = reading.in_month(built[timeframe].rows, month_bounds(self.key.month))
+        return self.labels(candles, self.context(candles), built[base].rows, until_us)

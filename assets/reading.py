@@ -93,9 +93,15 @@ def build_candles(
 
 
 def in_month(rows: pl.DataFrame, bounds: tuple[int, int]) -> pl.DataFrame:
-    """Keep the rows that open in the month."""
-    ts = pl.col("ts").dt.timestamp("us")
-    return rows.filter((ts >= bounds[0]) & (ts < bounds[1]))
+    """Keep the rows, which rise in time, that open in the month."""
+    first, last = np.searchsorted(rows["ts"].cast(pl.Int64).to_numpy(), bounds)
+    return rows[int(first) : int(last)]
+
+
+def at_instants(rows: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+    """Keep the rows that open when one of the entries does."""
+    wanted = np.isin(rows["ts"].cast(pl.Int64).to_numpy(), entries["ts"].cast(pl.Int64).to_numpy())
+    return rows[np.flatnonzero(wanted)]
 
 
 def versions_of(inputs: Inputs) -> Mapping[str, str]:

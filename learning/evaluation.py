@@ -16,8 +16,9 @@ from learning.baseline import KIND as BASELINE
 from learning.bootstrap import Bootstrap, Interval, block_length, intervals
 from learning.bundle import Bundle
 from learning.calibration import CLASS_NAMES, CLASSES, one_hot
+from learning.edge import Edge
 from learning.training_set import TrainingSet
-from learning.verdict import PRIOR, Difference, Edge, edge_of, verdict
+from learning.verdict import PRIOR, Difference, edge_of, verdict
 from market.errors import LearningError, NotEnoughDataError
 from market.months import month_of
 

@@ -7,40 +7,14 @@ was, which. The first is a question about volatility; the second alone could be 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from learning.baseline import KIND as BASELINE
 from learning.bootstrap import Interval
+from learning.edge import Edge
 from learning.looks import confidence
 
 PRIOR: Final = "prior"
-EDGE_TAG: Final = "wavehouse.edge"
-"""Tag of a judged model version: the value of its ``Edge``."""
-
-
-class Edge(StrEnum):
-    """Which part of the log loss is better than the first-passage baseline's, look counted."""
-
-    NONE = "none"
-    VOLATILITY = "volatility"
-    DIRECTION = "direction"
-    BOTH = "both"
-    UNRESOLVED = "unresolved"
-
-    @property
-    def words(self) -> str:
-        """Say it in a sentence."""
-        return _WORDS[self]
-
-
-_WORDS = {
-    Edge.NONE: "no edge over the first-passage baseline is shown",
-    Edge.VOLATILITY: "the edge is volatility: whether a barrier is touched, not which",
-    Edge.DIRECTION: "the edge is direction: which barrier is touched, not whether",
-    Edge.BOTH: "the edge is volatility and direction: whether a barrier is touched, and which",
-    Edge.UNRESOLVED: "which part the edge is in is not shown",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ class Prediction(Answer):
     alias: str
     kind: str
     run_id: str
+    edge: str | None = Field(
+        description="What the version's evaluation shows over the first-passage baseline: none, "
+        "volatility, direction, both or unresolved; null before it was judged."
+    )
     prediction: Direction
     label: Literal[-1, 0, 1]
     confidence: float = Field(description="Probability of the predicted class.")

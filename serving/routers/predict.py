@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Body
 
+from learning.edge import EDGE_TAG
 from serving import features
 from serving.dependencies import Services, ServicesDep
 from serving.instants import to_us
@@ -74,6 +75,7 @@ def _answer(
         alias=served.alias,
         kind=served.bundle.kind,
         run_id=served.version.run_id,
+        edge=served.version.tags.get(EDGE_TAG),
         prediction=_DIRECTIONS[best],
         label=cast("Sign", best - 1),
         confidence=probabilities[best],

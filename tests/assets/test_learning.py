@@ -13,8 +13,8 @@ from assets.models import KINDS, Model
 from assets.stage import Result, Stage
 from assets.training_sets import POOLED, TrainingSets, maturity
 from learning import training_frame
+from learning.edge import EDGE_TAG
 from learning.tracking import ModelStore
-from learning.verdict import EDGE_TAG
 from market.instruments import load_instruments
 from market.months import month_range, month_start
 from market.ports import PartitionRef

@@ -1,5 +1,7 @@
 """Whatever is asked, described or not: no 5xx, and only answers that the description allows."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.python import asgi
 
 from serving.app import create_app
 from serving.compute.contracts import CONTRACTS
@@ -52,12 +55,19 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def description(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the description of an app with data and a model behind it."""
+def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Yield the description of an app with data and a model behind it."""
     world = World(tmp_path_factory.mktemp("world"))
     world.register(1)
     app = create_app(world.settings, lake=world.lake, registry=world.registry, book=book())
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+    yield schemathesis.openapi.from_asgi("/openapi.json", app)
+    # schemathesis would end its threads at the interpreter's exit, and be late: what a thread still
+    # holds then (the app, the lake's database) is reported as leaked
+    asgi._shutdown()
+    for thread in threading.enumerate():
+        if thread.name == "AnyIO worker thread":
+            thread.join(timeout=10)
+            assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

@@ -11,10 +11,10 @@ from sklearn.metrics import log_loss, matthews_corrcoef
 
 from learning.bootstrap import Bootstrap, Interval, block_length, intervals, resampled_counts
 from learning.bundle import Bundle
+from learning.edge import Edge
 from learning.evaluation import evaluate, is_identical, loss_parts
 from learning.models import model_of, train
 from learning.training_set import TrainingSet
-from learning.verdict import Edge
 from learning.xgboost_model import XGBoostModel
 from market.errors import LearningError, NotEnoughDataError
 

@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pytest
 
 from learning.bootstrap import Bootstrap, Interval, intervals
+from learning.edge import Edge
 from learning.evaluation import Evaluation
 from learning.gate import Incumbent, decide
 from learning.looks import ERROR, confidence
-from learning.verdict import Difference, Edge, edge_of, verdict
+from learning.verdict import Difference, edge_of, verdict
 from market.errors import LearningError
 
 BETTER, EVEN, WORSE = (

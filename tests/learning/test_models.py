@@ -8,10 +8,10 @@ import pytest
 
 from learning.baseline import FirstPassageModel, fit_passage
 from learning.bundle import Bundle
+from learning.edge import Edge
 from learning.evaluation import Evaluation, evaluate
 from learning.models import MODELS, Model, model_of, train
 from learning.training_set import TrainingSet
-from learning.verdict import Edge
 from learning.xgboost_model import XGBoostModel
 from market.errors import ModelNotFoundError, NotEnoughDataError
 

@@ -16,12 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from learning.bundle import Bundle
+from learning.edge import EDGE_TAG, Edge
 from learning.models import model_of, train
 from learning.predict import ServedModel, predict_rows
 from learning.registry import SqlModelRegistry, open_registry
 from learning.tracking import CHALLENGER, CHAMPION, ModelStore, training_key
 from learning.training_set import TrainingSet
-from learning.verdict import EDGE_TAG, Edge
 from market.errors import LearningError, ModelArtefactError, ModelNotFoundError, StorageError
 
 Simulate = Callable[..., TrainingSet]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from learning.bundle import Bundle, Predictions
+from learning.edge import EDGE_TAG
 from market.settings import ServingSettings
 from serving.metrics import Metrics
 from serving.models import ModelStore, polling
@@ -164,6 +165,16 @@ def test_a_tag_that_is_added_reloads_nothing(world: World) -> None:
     assert len(loads) == 1
     assert store.current.served["baseline"].version.tags == {"a": "b"}
     assert metrics.registry.get_sample_value("alias_swaps_total", {"model": "baseline"}) is None
+
+
+def test_a_prediction_says_what_the_version_is_better_at(world: World) -> None:
+    world.register(1)
+    version = world.registry.by_alias("baseline", "champion")
+    for tags, edge in (({}, None), ({EDGE_TAG: "volatility"}, "volatility")):
+        world.registry.add(replace(version, tags=tags))
+        with world.client() as client:
+            answer = client.post("/predict", json={"features": dict.fromkeys(FEATURE_NAMES, 1.5)})
+            assert answer.json()["edge"] == edge
 
 
 def test_the_poll_ends_with_its_block() -> None:
