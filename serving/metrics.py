@@ -58,23 +58,8 @@ class ComputeMetrics:
             "Requests for computations that are being answered.",
             registry=registry,
         )
-        self.mojo_available = Gauge(
-            "mojo_available", "Whether the Mojo library is there.", registry=registry
-        )
-        self.fallbacks = Counter(
-            "mojo_fallback_total",
-            "Computations that numba served because Mojo is not there.",
-            registry=registry,
-        )
-        self._hits = Counter(
-            "mojo_cache_hits_total", "Answers given again.", ("indicator",), registry=registry
-        )
-        self._misses = Counter(
-            "mojo_cache_misses_total",
-            "Answers looked for and not there.",
-            ("indicator",),
-            registry=registry,
-        )
+        self._engine(registry)
+        self._cache(registry)
 
     def observe(self, endpoint: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -92,6 +77,27 @@ class ComputeMetrics:
     def count_cache(self, indicator: str, *, is_hit: bool) -> None:
         """Count a look into the cache."""
         (self._hits if is_hit else self._misses).labels(indicator).inc()
+
+    def _engine(self, registry: CollectorRegistry) -> None:
+        self.mojo_available = Gauge(
+            "mojo_available", "Whether the Mojo library is there.", registry=registry
+        )
+        self.fallbacks = Counter(
+            "mojo_fallback_total",
+            "Computations that numba served because Mojo is not there.",
+            registry=registry,
+        )
+
+    def _cache(self, registry: CollectorRegistry) -> None:
+        self._hits = Counter(
+            "mojo_cache_hits_total", "Answers given again.", ("indicator",), registry=registry
+        )
+        self._misses = Counter(
+            "mojo_cache_misses_total",
+            "Answers looked for and not there.",
+            ("indicator",),
+            registry=registry,
+        )
 
 
 class Metrics:
