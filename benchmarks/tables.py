@@ -78,9 +78,45 @@ def _graph(figures: Figures) -> list[Row]:
     ]
 
 
+def _indicators(figures: Figures) -> list[Row]:
+    rows = []
+    for points, mean in figures["mean_over_talib"].items():
+        found = [row for row in figures["rows"] if row["points"] == int(points)]
+        parts = []
+        for row in found:
+            copy = f" ({1 / row['copy_over_ours']:.1f})" if "copy_over_ours" in row else ""
+            parts.append(f"{row['name']} {row['talib_over_ours']:.1f}{copy}")
+        note = (
+            "; in brackets our time over a copy's of the same bytes"
+            if "copy_over_ours" in found[0]
+            else ""
+        )
+        rows.append(
+            (
+                f"eight indicators, one series of {int(points):,} points, against TA-Lib's C",
+                f"**{mean:.1f} x**, geometric mean",
+                ", ".join(parts) + note,
+            )
+        )
+    return rows
+
+
+def _backtests(figures: Figures) -> list[Row]:
+    rows = []
+    for case, found in figures["cases"].items():
+        ours = found[0]
+        beside = ", ".join(
+            f"{row['name']} {row['ratio']:.1f} x" for row in found if "wavehouse" not in row["name"]
+        )
+        rows.append((f"backtest, {case}", f"**{ours['seconds'] * 1e3:.2f} ms**", beside))
+    return rows
+
+
 TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "candles": _candles,
     "lake_reads": _lake,
     "graph": _graph,
+    "indicators": _indicators,
+    "backtests": _backtests,
 }
 """By the name of the module that measures, in the order of the table."""
