@@ -30,14 +30,13 @@ BROKEN: Final = 2.0
 # codes of events: of the first of a pair in ``levels.EVENTS``; its mirror's is one more
 NEW, FLIP, TOUCH, BREAK, DEACTIVATE = 0, 2, 4, 6, 8
 
-# memory: what a state carries (the candle before, the ATR and the sum that seeds it, bars seen up
-# to period + 1, levels that stand), the rules, the log's length, the first bar at which an active
-# level can be due for expiry, how long the lists are, and whether the order of prices is that of
-# their bands too; then 2^(-bars / half-life) for bars 0 ... DECAYS - 1
-BEFORE_OPEN, BEFORE_HIGH, BEFORE_LOW, BEFORE, ATR, SEED, SEEN, USED, CARRIED = range(9)
-PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(8, 13)
-EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP = range(13, 17)
-CURSOR, DUE, RESISTANCES, SUPPORTS, WAITING, SPARE, IS_ORDERED, MEMORY = range(17, 25)
+# memory: what a state carries (the candle before, levels that stand), the rules, the log's length,
+# the first bar at which an active level can be due for expiry, how long the lists are, and whether
+# the order of prices is that of their bands too; then 2^(-bars / half-life), bars 0 ... DECAYS - 1
+BEFORE_OPEN, BEFORE_HIGH, BEFORE_LOW, BEFORE, USED, CARRIED = range(6)
+PERIOD, IS_PRICE_UNIT, TOUCH_SHARE, BREAK_SHARE, FLIP_BARS = range(5, 10)
+EXPIRY_BARS, MAX_ACTIVE, HALF_LIFE, EPISODE_GAP = range(10, 14)
+CURSOR, DUE, RESISTANCES, SUPPORTS, WAITING, SPARE, IS_ORDERED, MEMORY = range(14, 22)
 DECAYS: Final = 512
 
 # slots: what a state carries of a level, and its strength at the bar of its last touch

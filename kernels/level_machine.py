@@ -24,7 +24,6 @@ from kernels.level_ladders import (
 )
 from kernels.level_layout import (
     ACTIVE,
-    ATR,
     BEFORE,
     BEFORE_HIGH,
     BEFORE_LOW,
@@ -56,12 +55,9 @@ from kernels.level_layout import (
     MAX_ACTIVE,
     MEMORY,
     NEW,
-    PERIOD,
     PRICE,
     REBOUNDS,
     RESISTANCE,
-    SEED,
-    SEEN,
     SPARE,
     STATUS,
     SUPPORT,
@@ -89,17 +85,20 @@ def run(
     log: Table,
     context: Table,
 ) -> int:
-    """Take candles from ``start`` on; return where it stopped (before the log could run over)."""
+    """Take candles from ``start`` on; return where it stopped (before the log could run over).
+
+    The average true range of each candle is the first row of ``context``.
+    """
     m, slots, _ = book
     opens, highs, lows, closes, ts = bars
     room, end = log[0].shape[1] - 2 * slots.shape[0] - 2, ts.size
-    atr, before = m[ATR], (m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE])
+    before = m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE]
     for t in range(start, ts.size):
         if m[CURSOR] > room:
             end = t
             break
         now = (opens[t], highs[t], lows[t], closes[t])
-        atr = _average_range(m, atr, now, before[3])
+        atr = context[0][0, t]
         if atr > 0.0:
             candle = (t, atr, now[1], now[2], now[3], before[3])
             _act(book, log, candle)
@@ -110,11 +109,9 @@ def run(
             _create(book, log, candle, (before, now), ts[t])
             if m[USED] > m[MAX_ACTIVE]:
                 _evict(book, log, candle)
-        context[0][0, t] = atr
         _write(book, context, t, now[3], 0)
         _write(book, context, t, now[3], 1)
         before = now
-    m[ATR] = atr
     m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE] = before
     return end
 
@@ -160,23 +157,6 @@ def save(book: Book, n: int, kept: Matrix) -> None:
         if kept[at, STATUS] == BROKEN:
             kept[at, BROKE] -= n
         used += 1
-
-
-@compiled_inline
-def _average_range(m: Series, atr: float, now: Prices, before: float) -> float:
-    """Step Wilder's average true range, seeded as in TA-Lib: the mean of the first ``period``."""
-    if m[SEEN] > 0.0:
-        high, low = now[1], now[2]
-        true_range = max(high - low, abs(high - before), abs(low - before))
-        if m[SEEN] > m[PERIOD]:
-            atr = (atr * (m[PERIOD] - 1.0) + true_range) / m[PERIOD]
-            return atr  # noqa: RET504 - a float, where the division gives Any
-        m[SEED] += true_range
-        if m[SEEN] == m[PERIOD]:
-            atr = m[SEED] / m[PERIOD]
-            m[SEED] = 0.0
-    m[SEEN] += 1.0
-    return atr
 
 
 @compiled_inline

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kernels import level_layout as lm
 from kernels import level_machine as machine
 from kernels.gate import Instants, Series, instants, series
+from kernels.volatility import atr, atr_state
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -111,10 +112,9 @@ def initial(rules: Rules = _DEFAULT) -> State:
         raise ValueError(f"touch: expected 0 <= touch <= break_, was {rules.touch}, {rules.break_}")
     if not rules.half_life_bars > 0.0:
         raise ValueError(f"half_life_bars: expected > 0, was {rules.half_life_bars}")
-    memory = np.zeros(lm.CARRIED, dtype=np.float64)
-    memory[lm.ATR] = np.nan
     return {
-        "memory": memory,
+        "memory": np.zeros(lm.CARRIED, dtype=np.float64),
+        "atr": atr_state(rules.atr_period),
         "slots": np.zeros((rules.max_active + 1, lm.KEPT), dtype=np.float64),
     }
 
@@ -203,6 +203,8 @@ def extend(
         raise ValueError(f"state: expected slots of shape {shape}, was {state['slots'].shape}")
     book = _loaded(state, rules)
     near = np.empty((lm.CONTEXT_REALS, ts.size), dtype=np.float64)
+    average = state["atr"].astype(np.float64)
+    atr(highs, lows, closes, period=rules.atr_period, state=average, out=near[0])
     counts = np.empty((lm.CONTEXT_WHOLES, ts.size), dtype=np.int64)
     events = _run(book, (opens, highs, lows, closes, ts), (near, counts))
     return Run(
@@ -210,7 +212,7 @@ def extend(
         resistance=Nearest(*near[1:3], *counts[:3]),
         support=Nearest(*near[3:], *counts[3:]),
         events=events,
-        state=_saved(book, ts.size),
+        state={**_saved(book, ts.size), "atr": average},
     )
 
 
