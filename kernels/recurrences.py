@@ -30,6 +30,8 @@ BEHIND: Final = 7
 
 RECURRENCE_SIZE: Final = 2 + AHEAD + BEHIND
 
+_SPARE: Final = 40  # values: five cache lines, at least AHEAD
+
 Lane = tuple[Series, Series, Series, int, float, Series]
 """What one average works in: values, averages, scratch, period, weight, state."""
 
@@ -71,9 +73,8 @@ def _smoothed(x: Series, period: int, weight: float, state: Series) -> Series:
 @compiled
 def smooth(x: Series, period: int, weight: float, state: Series, out: Series) -> None:
     """Write the average of ``x`` to ``out``, continuing from ``state`` (empty: from the start)."""
-    size = min(x.size, BLOCK) + AHEAD
-    given, kept = np.empty((1, size)), np.empty(size, np.int64)
-    values, averages, work = given[0], np.empty(size), np.empty(size)
+    room, kept = np.empty((3, row_size(x.size))), np.empty(min(x.size, BLOCK), np.int64)
+    given, values, averages, work = room[:1], room[0], room[1], room[2]
     own = state if state.size else recurrence(0)
     lane: Lane = (values, averages, work, period, weight, own)
     if state.size:
@@ -88,6 +89,16 @@ def smooth(x: Series, period: int, weight: float, state: Series, out: Series) ->
             advance(lane, count, out, start)
     if state.size:
         suspend(lane)
+
+
+@compiled_borrowing
+def row_size(bars: int) -> int:
+    """Return how long a row is made for a block of at most so many bars.
+
+    Rows of one matrix cost one allocation. A page's length apart, a row's load would seem to wait
+    for the store to another.
+    """
+    return min(bars, BLOCK) + _SPARE
 
 
 @compiled

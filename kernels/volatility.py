@@ -11,7 +11,6 @@ from kernels.blocks import BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target, targets
 from kernels.jit import compiled, compiled_borrowing
 from kernels.recurrences import (
-    AHEAD,
     BEHIND,
     RECURRENCE_SIZE,
     Lane,
@@ -19,6 +18,7 @@ from kernels.recurrences import (
     recurrence,
     recurrence_state,
     resume,
+    row_size,
     suspend,
 )
 from kernels.states import NO_STATE, at_least, kept, same_length
@@ -243,10 +243,10 @@ def _above_zero(width: float) -> float:
 
 @compiled
 def _atr(high: Series, low: Series, close: Series, period: int, state: Series, out: Series) -> None:
-    size = min(close.size, BLOCK) + AHEAD
-    given, kept_bars = np.empty((3, size)), np.empty(size, np.int64)
-    highs, lows, closes = given[0], given[1], given[2]
-    ranges, averages, work = np.empty(size), np.empty(size), np.empty(size)
+    size = row_size(close.size)
+    room, kept_bars = np.empty((6, size)), np.empty(size, np.int64)
+    given, highs, lows, closes = room[:3], room[0], room[1], room[2]
+    ranges, averages, work = room[3], room[4], room[5]
     before, own = np.nan, recurrence(1)
     if state.size:
         before, own = state[0], state[1:]
