@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from kernels.blocks import BLOCK, U, close_up, gather, put
-from kernels.gate import Series, series
+from kernels.gate import Series
 from kernels.jit import compiled, compiled_borrowing, compiled_inline
 
 AHEAD: Final = 8
@@ -41,33 +41,6 @@ def recurrence_state(wait: int = 0) -> Series:
     state = np.zeros(RECURRENCE_SIZE)
     state[0] = -wait
     return state
-
-
-def exponential(x: Series, period: int, state: Series) -> Series:
-    """Return the exponential average with weight 2 / (period + 1), seeded by the simple one."""
-    return _smoothed(x, period, 2.0 / (period + 1.0), state)
-
-
-def wilder(x: Series, period: int, state: Series) -> Series:
-    """Return Wilder's average, with weight 1 / period, seeded by the simple one."""
-    return _smoothed(x, period, 1.0 / period, state)
-
-
-def session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
-    """Return the average price since the session's first bar, by volume; NaN while it is 0.
-
-    ``state`` is ``[session, sum of price times volume, sum of volume]``.
-    """
-    out: Series = _session_average(
-        series(price, "price"), series(volume, "volume"), series(session, "session"), state
-    )
-    return out
-
-
-def _smoothed(x: Series, period: int, weight: float, state: Series) -> Series:
-    out = np.empty(x.size)
-    smooth(series(x, "x"), period, weight, state, out)
-    return out
 
 
 @compiled
@@ -199,18 +172,3 @@ def begin(lane: Lane, count: int) -> int:
         done += 1
     state[0], state[1] = seen, value
     return done
-
-
-@compiled
-def _session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
-    out = np.full(price.size, np.nan)
-    current, money, amount = state[0], state[1], state[2]
-    for i in range(price.size):
-        if session[i] != current:
-            current, money, amount = session[i], 0.0, 0.0
-        money += price[i] * volume[i]
-        amount += volume[i]
-        if amount > 0.0:
-            out[i] = money / amount
-    state[0], state[1], state[2] = current, money, amount
-    return out

@@ -46,11 +46,6 @@ class Bollinger(NamedTuple):
     sigma: Series
 
 
-def true_range(high: Series, low: Series, previous_close: Series) -> Series:
-    """Return the bar's range, stretched to the previous close; NaN where there is none."""
-    return np.maximum(high, previous_close) - np.minimum(low, previous_close)
-
-
 def atr_state(period: int = 14) -> Series:
     """Return the state of ``atr`` before the first bar."""
     at_least(period, 1, "period")
