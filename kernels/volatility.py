@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels import engine
-from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.blocks import BLOCK, WINDOW_BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target, targets
 from kernels.jit import compiled, compiled_borrowing
 from kernels.recurrences import (
@@ -333,7 +333,7 @@ def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goe
     sigma: Series,
 ) -> None:
     past = period - 1
-    size = min(max(close.size, past), BLOCK)
+    size = min(max(close.size, past), WINDOW_BLOCK)
     steps, room = steps_to(period, FIVE), moments_room(size + past)
     head, start = joined(state, close), 0
     if not state.size:
