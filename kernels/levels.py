@@ -236,22 +236,24 @@ def _loaded(state: State, rules: Rules) -> lm.Book:
     slots = np.zeros((rules.max_active + 1, lm.SLOT), dtype=np.float64)
     slots[:, : lm.KEPT] = state["slots"]
     lists = np.zeros((lm.LISTS, rules.max_active + 2), dtype=np.float64)
-    machine.load((memory, slots, lists))
-    return memory, slots, lists
+    who = np.zeros((lm.ORDERS, max(rules.max_active + 2, lm.COUNTED)), dtype=np.int64)
+    book = memory, slots, lists, who
+    machine.load(book)
+    return book
 
 
 def _run(
     book: lm.Book, bars: tuple[Series, Series, Series, Series, Instants], context: lm.Table
 ) -> Events:
     """Run the machine over all bars; where its log fills up, empty it and go on."""
-    memory, n, parts, done = book[0], bars[4].size, [], 0
+    counts, n, parts, done = book[3][lm.COUNTS], bars[4].size, [], 0
     room = 3 * n + 4 * len(book[1])
     while True:
         log = np.empty((lm.LOGGED, room)), np.empty((lm.LOGGED, room), dtype=np.int64)
         done = machine.run(book, bars, done, log, context)
-        logged = int(memory[lm.CURSOR])
+        logged = int(counts[lm.CURSOR])
         parts.append(Events(*log[1][:, :logged], *log[0][:, :logged]))
-        memory[lm.CURSOR] = 0.0
+        counts[lm.CURSOR] = 0
         if done == n:
             break
     return parts[0] if len(parts) == 1 else Events(*map(np.concatenate, zip(*parts, strict=True)))
