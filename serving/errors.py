@@ -3,7 +3,8 @@
     WavehouseError (market.errors)
     ├── InputError
     │   ├── MalformedRequestError     the request does not parse, field by field (422)
-    │   │   └── InvalidJsonError      the body is not JSON
+    │   │   ├── InvalidJsonError      the body is not JSON
+    │   │   └── UnknownIndicatorError the path names none that there is (404)
     │   ├── BodyTooLargeError         more than is taken, as sent or unpacked (413)
     │   └── UnsupportedContentError   a media type or an encoding that is not read (415)
     ├── RefusedForNowError
@@ -104,6 +105,12 @@ class InvalidJsonError(MalformedRequestError):
     code = "INVALID_JSON"
 
 
+class UnknownIndicatorError(MalformedRequestError):
+    """The path names an indicator that there is not."""
+
+    code = "UNKNOWN_INDICATOR"
+
+
 class BodyTooLargeError(InputError):
     """More than is taken, as it was sent or as it unpacks."""
 
@@ -145,6 +152,7 @@ class TimeLimitError(WavehouseError):
 _OWN_STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     ModelNotReadyError: 503,
     MalformedRequestError: 422,
+    UnknownIndicatorError: 404,
     BodyTooLargeError: 413,
     UnsupportedContentError: 415,
     TooManyRequestsError: 429,

@@ -6,9 +6,11 @@ What is small runs in the event loop, where it takes less than handing it to a t
 cost everyone; the rest in threads under a time limit.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 from kernels import engine
@@ -33,6 +35,8 @@ from serving.compute.rates import RateLimit
 from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
+
+log = logging.getLogger("wavehouse.compute")
 
 STREAMED_POINTS: Final = 100_000  # answers of so many points and more leave in pieces, and unkept
 INLINE_BYTES: Final = 1 << 19
@@ -74,6 +78,7 @@ class ComputeService:
         if cache is None and settings.compute_cache_bytes:
             cache = MemoryCache(settings.compute_cache_bytes, settings.compute_cache_ttl_s)
         self._cache = cache
+        self._version = version("wavehouse")
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
         self.rates = RateLimit(settings.compute_rate_limit)
         self.warmth = Warmth()
@@ -87,6 +92,8 @@ class ComputeService:
         """Begin to compile what is not compiled yet, if a setting says so."""
         self._workers.start()
         self._metrics.mojo_available.set(self.mojo_available)
+        if not self.mojo_available:
+            log.warning("Mojo unavailable, numba serves: %s", engine.why_not())
         if self._settings.compute_warm:
             self.warmth.start()
 
@@ -132,7 +139,7 @@ class ComputeService:
         self._metrics.data_points.observe(question.points)
         if self._cache is None or question.points >= STREAMED_POINTS:
             return self._fresh(contract, question, wanted)
-        key = key_of(contract.name, question.symbol, question.parameters, question.columns, wanted)
+        key = key_of(contract.name, question, wanted, self._version)
         kept = self._cache.get(key)
         self._metrics.count_cache(contract.name, is_hit=kept is not None)
         if kept is not None:

@@ -218,9 +218,21 @@ def test_an_unknown_field_is_told_what_it_may_have_meant(
     assert f"(did you mean {meant}?)" in response.json()["error"]["message"]
 
 
-def test_an_unknown_indicator_is_not_found(client: TestClient) -> None:
-    assert refusal(ask(client, "smma", {}))[:2] == (404, "NOT_FOUND")
+@pytest.mark.parametrize(
+    ("given", "meant"), [("smaa", "sma"), ("bolinger", "bollinger"), ("MACD", ""), ("x" * 5000, "")]
+)
+def test_an_unknown_indicator_is_not_found_and_told_what_it_may_have_meant(
+    client: TestClient, given: str, meant: str
+) -> None:
+    response = ask(client, given, {})
+    assert refusal(response) == (404, "UNKNOWN_INDICATOR", ["indicator"])
+    hint = re.search(r"did you mean (\w+)\?", response.json()["error"]["message"])
+    assert (hint[1] if hint else "") == meant
+
+
+def test_only_post_asks_an_indicator(client: TestClient) -> None:
     assert client.get("/compute/sma").status_code == 405
+    assert client.get("/compute/smaa").status_code == 405
 
 
 @pytest.mark.parametrize(

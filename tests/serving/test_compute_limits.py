@@ -17,12 +17,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from kernels import engine
 from kernels.indicator import StatefulKernel
 from market.errors import InputError
 from serving.compute import computing, content, warmth
 from serving.compute.cache import Kept, MemoryCache, key_of
 from serving.compute.content import ARROW
 from serving.compute.contracts import CONTRACTS, VALUES
+from serving.compute.questions import Question
 from serving.compute.rates import RateLimit, caller_of
 from serving.compute.workers import Workers
 from serving.errors import (
@@ -367,16 +369,25 @@ def test_no_cache_keeps_nothing(tmp_path: Path) -> None:
 
 def test_a_key_is_of_the_content() -> None:
     x = np.array([1.0, 2.0])
-    key = key_of("sma", "TCS", {"period": 20}, {"close": x}, "json")
+
+    def key_for(
+        period: int = 20, column: str = "close", change: float = 0.0, form: str = "json",
+        version: str = "1.0",
+    ) -> str:  # fmt: skip
+        question = Question("TCS", {column: x + change}, {"period": period})
+        return key_of("sma", question, form, version)
+
+    key = key_for()
     assert key.startswith("mojo:sma:TCS:")
     changed = [
-        key_of("sma", "TCS", {"period": 21}, {"close": x}, "json"),
-        key_of("sma", "TCS", {"period": 20}, {"close": x + 1e-12}, "json"),
-        key_of("sma", "TCS", {"period": 20}, {"close": x}, "arrow"),
-        key_of("sma", "TCS", {"period": 20}, {"high": x}, "json"),
+        key_for(period=21),
+        key_for(change=1e-12),
+        key_for(form="arrow"),
+        key_for(column="high"),
+        key_for(version="1.1"),
     ]
-    assert len({key, *changed}) == 5
-    assert key == key_of("sma", "TCS", {"period": 20}, {"close": x.copy()}, "json")
+    assert len({key, *changed}) == 6
+    assert key == key_for()
 
 
 def test_the_cache_is_bounded_and_forgets_what_was_asked_for_longest_ago() -> None:
@@ -470,6 +481,21 @@ def test_computations_are_counted_by_the_names_that_dashboards_know(tmp_path: Pa
     assert samples["mojo_compute_active_connections", ()] == 0
     assert samples["mojo_available", ()] == float(available)
     assert samples["mojo_fallback_total", ()] == (0 if available else 2)
+
+
+def test_without_the_mojo_library_numba_serves_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "library", lambda: engine.Library({}, "not built"))
+    with served(tmp_path) as client:
+        assert "Mojo unavailable, numba serves: not built" in caplog.messages
+        assert client.get("/health").json()["mojo_available"] is False
+        for period in (2, 3):
+            answer = client.post("/compute/sma", json={**BODY, "period": period})
+            assert answer.json()["mojo_used"] is False
+        samples = _samples(client)
+    assert samples["mojo_available", ()] == 0
+    assert samples["mojo_fallback_total", ()] == 2
 
 
 # warming
