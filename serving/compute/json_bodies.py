@@ -78,7 +78,7 @@ def fields(given: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - as ``pars
         message = f"expected at most {_MAX_FIELDS} fields, was {len(given)}"
         raise malformed([Detail(what, message, "DICT_LENGTH")])
     names = list(given.keys())
-    found = {name: given[name] for name in names}
+    found = {name: given[name] for name in names}  # ``items`` would make lists of the arrays
     if len(found) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise malformed([Detail(twice, "expected one value, was given twice", "DUPLICATE")])
@@ -114,7 +114,7 @@ def read_columns(
 
 def is_array(value: object) -> bool:
     """Say whether a value is an array, read or not."""
-    return isinstance(value, list) or (simdjson is not None and isinstance(value, simdjson.Array))
+    return isinstance(value, list if simdjson is None else (list, simdjson.Array))
 
 
 def listed(value: Any) -> Any:  # noqa: ANN401 - as ``parsed``

@@ -3,7 +3,7 @@
 Belongs here: which fields there are, and putting them together. Keep out: reading a form.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -68,9 +68,9 @@ def field_names(given: Mapping[str, Any]) -> dict[str, str]:
     return names | {"close": PRICES} if PRICES in given else names
 
 
-def given_twice(given: Iterable[str]) -> list[Detail]:
+def given_twice(given: Collection[str]) -> list[Detail]:
     """Return that the close is given by both of its names."""
-    if {PRICES, "close"} <= set(given):
+    if PRICES in given and "close" in given:
         return [Detail("close", "expected prices or close, was both", "DUPLICATE")]
     return []
 

@@ -224,8 +224,8 @@ class ComputeService:
 
 
 def _in_json(answer: Any, told: Mapping[str, Any], *, is_large: bool) -> Answer:  # noqa: ANN401 - whatever JSON holds
-    write = json_answers.pieces if is_large else json_answers.whole
-    return Answer(write(answer), "json", told)
+    pieces = json_answers.pieces(answer)
+    return Answer(pieces if is_large else b"".join(pieces), "json", told)
 
 
 def _in_arrow(answer: arrow_answers.Stream, told: Mapping[str, Any], *, is_large: bool) -> Answer:

@@ -145,6 +145,9 @@ def test_pieces_are_the_whole_cut(answer: Any, values: int, size: int) -> None:
         patch.setattr(json_answers, "PIECE_VALUES", values)
         patch.setattr(json_answers, "PIECE_BYTES", size)
         assert b"".join(json_answers.pieces(answer)) == whole
+        if isinstance(answer, list):
+            made = ((np.size(x) if isinstance(x, np.ndarray) else 1, x) for x in answer)
+            assert b"".join(json_answers.pieces(json_answers.Members(made))) == whole
 
 
 def test_no_piece_is_large() -> None:
