@@ -227,7 +227,7 @@ async def _on_wavehouse_error(request: Request, error: Exception) -> Response:
         message=message,
         trace_id=trace_id_of(request),
         details=details[:MAX_DETAILS],
-        headers=getattr(error, "headers", None),
+        headers=_headers(request, getattr(error, "headers", None)),
     )
 
 
@@ -260,8 +260,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         code=code,
         message=f"{request.method} {request.url.path}: {error.detail}",
         trace_id=trace_id_of(request),
-        headers=error.headers,
+        headers=_headers(request, error.headers),
     )
+
+
+def _headers(request: Request, own: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a refusal's own headers, and those that the route has set for whatever it answers."""
+    return {**getattr(request.state, "headers", {}), **(own or {})}
 
 
 def _content(code: str, message: str, details: Iterable[Detail]) -> dict[str, Any]:

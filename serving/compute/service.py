@@ -41,6 +41,7 @@ log = logging.getLogger("wavehouse.compute")
 STREAMED_POINTS: Final = 100_000  # answers of so many points and more leave in pieces, and unkept
 INLINE_BYTES: Final = 1 << 19
 INLINE_WORK: Final = 2_000_000  # points times the longest parameter
+INLINE_VALUES: Final = 100_000  # numbers that are answered: 2 ms of writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,9 @@ class ComputeService:
         if not (is_small and self.warmth.is_ready(contract.name)):
             return await self._workers.run(self._read_and_answer, contract, asked)
         question = self._question(contract, asked)
-        if question.points * max(question.parameters.values(), default=1) > INLINE_WORK:
-            return await self._workers.run(self._answer, contract, question, asked.wanted)
-        return self._answer(contract, question, asked.wanted)
+        if _is_small(contract, question):
+            return self._answer(contract, question, asked.wanted)
+        return await self._workers.run(self._answer, contract, question, asked.wanted)
 
     async def ask_batch(self, asked: Asked) -> Answer:
         """Return many indicators of many symbols; raises as ``ask``."""
@@ -221,6 +222,12 @@ class ComputeService:
         most = self._settings.compute_max_values
         if values > most:
             raise InputError(f"answer: expected at most {most} numbers, was {values}")
+
+
+def _is_small(contract: Contract, question: Question) -> bool:
+    work = question.points * max(question.parameters.values(), default=1)
+    values = question.points * contract.width(question.parameters)
+    return work <= INLINE_WORK and values <= INLINE_VALUES
 
 
 def _in_json(answer: Any, told: Mapping[str, Any], *, is_large: bool) -> Answer:  # noqa: ANN401 - whatever JSON holds

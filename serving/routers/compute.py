@@ -96,7 +96,9 @@ async def compute_batch(request: Request) -> Response:
 
 
 def _take(request: Request, parts: Services) -> Mapping[str, str]:
-    return parts.compute.rates.take(request.client.host if request.client else "")
+    limits = parts.compute.rates.take(request.client.host if request.client else "")
+    request.state.headers = limits  # of a refusal too
+    return limits
 
 
 async def _asked(request: Request) -> Asked:

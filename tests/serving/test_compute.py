@@ -153,6 +153,7 @@ GOOD = '"symbol": "TCS", "period": 2, '
         ('{%s"prices": null}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": [1, 2], "prices": [3, 4]}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": [1, 2], "volume": [1, 2]}', 422, "VALIDATION_ERROR", ["volume"]),
+        ('{%s"prices": [1, 2], "dates": [2, 1]}', 422, "VALIDATION_ERROR", ["dates"]),
         ('{"prices": [1, 2]}', 422, "VALIDATION_ERROR", ["symbol"]),
         ('{"symbol": "", "prices": [1, 2]}', 422, "VALIDATION_ERROR", ["symbol"]),
         ('{"symbol": "%s", "prices": [1, 2]}' % ("x" * 21), 422, "VALIDATION_ERROR", ["symbol"]),

@@ -181,6 +181,12 @@ def test_an_address_asks_so_often_and_no_oftener(tmp_path: Path) -> None:
             assert response.headers["x-ratelimit-limit"] == "3"
             left.append(response.headers["x-ratelimit-remaining"])
         assert left == ["2", "1", "0"]
+    with served(tmp_path, compute_rate_limit="3/hour") as client:
+        for sent in (b"nonsense", b"{}", TEXT.replace(b"2.0", b"-2.0")):
+            response = client.post("/compute/sma", content=sent, headers=JSON_TYPE)
+            assert response.status_code == 422
+            left.append(response.headers["x-ratelimit-remaining"])
+        assert left[3:] == ["2", "1", "0"]
         response = client.post("/compute/rsi", content=b"nonsense")
         assert refusal(response)[:2] == (429, "TOO_MANY_REQUESTS")
         assert 1 <= int(response.headers["retry-after"]) <= 3600
@@ -318,6 +324,32 @@ def test_what_is_large_lets_others_be_answered(tmp_path: Path, gate: threading.E
         gate.set()
         thread.join(10)
         assert found == [200]
+
+
+@pytest.mark.parametrize(
+    ("indicator", "points", "given", "is_inline"),
+    [
+        ("sma", 10_000, {}, True),
+        ("sma", 10_000, {"period": 400}, False),  # much to compute
+        ("haar_window", 20_000, {}, False),  # much to answer
+        ("sma", 90_000, {}, False),  # much to read
+    ],
+)
+def test_what_is_small_is_answered_without_a_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch,
+    indicator: str, points: int, given: dict[str, Any], *, is_inline: bool,
+) -> None:  # fmt: skip
+    body = {"symbol": "TCS", "prices": bars(points)["close"].tolist(), **given}
+    assert client.post(f"/compute/{indicator}", json=body).status_code == 200  # compiled by now
+    run, runs = Workers.run, []
+
+    async def counted(self: Workers, *args: Any, **named: Any) -> Any:
+        runs.append(self)
+        return await run(self, *args, **named)
+
+    monkeypatch.setattr(Workers, "run", counted)
+    assert client.post(f"/compute/{indicator}", json=body).status_code == 200
+    assert len(runs) == (0 if is_inline else 1)
 
 
 def test_an_app_that_starts_again_computes_again(tmp_path: Path) -> None:
