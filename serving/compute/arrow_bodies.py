@@ -21,6 +21,7 @@ import pyarrow as pa
 from kernels.gate import Series
 from serving.compute.contracts import PRICES, Contract, malformed, unknown
 from serving.compute.questions import (
+    MAX_FIELDS,
     Question,
     asked,
     column_names,
@@ -133,6 +134,9 @@ def _read(
 def _check_schema(
     schema: pa.Schema, known: Sequence[str], fault: Callable[[pa.Field], str]
 ) -> None:
+    if len(schema) > MAX_FIELDS:  # each is looked for among all
+        message = f"expected at most {MAX_FIELDS} columns, was {len(schema)}"
+        raise malformed([Detail("body", message, "TOO_MANY_COLUMNS")])
     wrong = []
     for i, field in enumerate(schema):
         if field.name not in known:

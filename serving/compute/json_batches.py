@@ -19,7 +19,7 @@ from serving.compute.json_bodies import (
     raw,
     read_columns,
 )
-from serving.compute.plans import COLUMNS, Plan, plan_of
+from serving.compute.plans import COLUMNS, MAX_FAULTS, Plan, plan_of
 from serving.compute.questions import field_names, missing, unknown_fields
 from serving.errors import MAX_DETAILS, Detail, described
 
@@ -91,7 +91,7 @@ class _Reader:
         return Batch(self._symbols, groups, self._failed)
 
     def _read(self, i: int, given: dict[str, Any]) -> None:
-        wrong = [] if given.keys() <= _NAMES else unknown_fields(given, _KNOWN)
+        wrong = [] if given.keys() <= _NAMES else unknown_fields(given, _KNOWN, MAX_FAULTS)
         wrong += [missing(name) for name in ("symbol", "indicators") if name not in given]
         fault = checks.symbol_fault(given["symbol"]) if "symbol" in given else None
         if fault is not None:

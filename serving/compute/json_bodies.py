@@ -17,6 +17,7 @@ from kernels.gate import Series
 from serving.compute import checks
 from serving.compute.contracts import PRICES, Contract, malformed
 from serving.compute.questions import (
+    MAX_FIELDS,
     Question,
     asked,
     column_names,
@@ -35,7 +36,6 @@ Body = bytes | bytearray
 
 _LITERAL: Final = re.compile(r"-?(?:Infinity|NaN|inf|nan)\b")
 _FIELD: Final = re.compile(r'"([a-z_]{1,40})"\s*:\s*\[[^\[\]"]*\Z')
-_MAX_FIELDS: Final = 100  # an object has ten or so
 _CONTEXT: Final = 1 << 22  # characters before a mistake where its field's name is looked for
 
 
@@ -74,8 +74,8 @@ def fields(given: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - as ``pars
         return given
     if simdjson is None or not isinstance(given, simdjson.Object):
         raise malformed([Detail(what, "expected an object", "DICT_TYPE")])
-    if len(given) > _MAX_FIELDS:  # each is looked for among all
-        message = f"expected at most {_MAX_FIELDS} fields, was {len(given)}"
+    if len(given) > MAX_FIELDS:  # each is looked for among all
+        message = f"expected at most {MAX_FIELDS} fields, was {len(given)}"
         raise malformed([Detail(what, message, "DICT_LENGTH")])
     names = list(given.keys())
     found = {name: given[name] for name in names}  # ``items`` would make lists of the arrays

@@ -6,12 +6,14 @@ Belongs here: which fields there are, and putting them together. Keep out: readi
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from kernels.gate import Series
 from serving.compute import checks
 from serving.compute.contracts import PRICES, Contract, malformed, unknown
 from serving.errors import MAX_DETAILS, Detail, MalformedRequestError
+
+MAX_FIELDS: Final = 100  # of an object or a table: they have ten or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ def missing(field: str) -> Detail:
     return Detail(field, "expected a value, was none", "MISSING")
 
 
-def unknown_fields(given: Iterable[str], known: Sequence[str]) -> list[Detail]:
+def unknown_fields(
+    given: Iterable[str], known: Sequence[str], most: int = MAX_DETAILS
+) -> list[Detail]:
     """Return the fields that are none of those that are known, or as many as are told."""
-    found = islice((name for name in given if name not in known), MAX_DETAILS)
+    found = islice((name for name in given if name not in known), most)
     return [Detail(name, unknown(name, known), "EXTRA_FORBIDDEN") for name in found]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.errors import InputError
-from serving.compute import json_answers, json_batches, json_bodies
+from serving.compute import contracts, json_answers, json_batches, json_bodies
 from serving.compute.contracts import CONTRACTS
 from serving.errors import described
 
@@ -168,6 +168,28 @@ def test_an_object_of_many_fields_is_refused_at_once(count: int) -> None:
     with pytest.raises(InputError) as refused:
         json_bodies.question(CONTRACTS["sma"], body, 1000)
     assert described(refused.value)["details"][0]["code"] == "DICT_LENGTH"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"indicators": [{"type": f"smaa{i}"} for i in range(100)]},
+        {"indicators": [{"type": "sma"}], **{f"pricess{i}": 1 for i in range(90)}},
+    ],
+)
+def test_hints_are_looked_up_for_the_first_mistakes_of_a_symbol_alone(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    looked_up: list[str] = []
+
+    def counted(name: str, *_: Any, **__: Any) -> list[str]:
+        looked_up.append(name)
+        return []
+
+    monkeypatch.setattr(contracts.difflib, "get_close_matches", counted)
+    request = {"symbol": "A", "prices": [1.0, 2.0], **wrong}
+    batch = json_batches.read(orjson_text([request]), max_symbols=1, max_points=9)
+    assert len(described(batch.failed[0])["details"]) == len(looked_up) == 10
 
 
 def test_many_unknown_parameters_are_told_in_one_page() -> None:
