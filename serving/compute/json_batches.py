@@ -14,6 +14,7 @@ from serving.compute.json_bodies import (
     Body,
     fields,
     is_array,
+    is_plain,
     listed,
     parsed,
     raw,
@@ -47,16 +48,16 @@ def read(body: Body, *, max_symbols: int, max_points: int) -> Batch:
         wrong.append(Detail("requests", expected, "LIST_LENGTH"))
     if wrong:
         raise malformed(wrong[:MAX_DETAILS])
-    reader = _Reader(max_points, is_flat=True)
-    reader.read(requests)
-    if reader.arrays + 1 != body.count(b"["):
-        reader = _Reader(max_points, is_flat=False)  # an array within an array, or a mistake
+    reader = _Reader(max_points, is_flat=is_plain(body))
+    arrays = reader.read(requests) + 1
+    if is_plain(body) and arrays != body.count(b"["):  # an array holds another
+        reader = _Reader(max_points, is_flat=False)
         reader.read(requests)
     return reader.batch()
 
 
 class _Reader:
-    """Reads symbols; ``arrays`` counts the brackets that it knows to open one, or to be text."""
+    """Reads symbols; ``is_flat`` says that no array of theirs holds another."""
 
     def __init__(self, max_points: int, *, is_flat: bool) -> None:
         self._max_points = max_points
@@ -65,16 +66,18 @@ class _Reader:
         self._symbols: list[str | None] = []
         self._failed: dict[int, InputError] = {}
         self._alike: dict[tuple[int, int, bool], Alike] = defaultdict(list)
-        self.arrays = 0
 
-    def read(self, requests: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-        """Read every symbol."""
+    def read(self, requests: Any) -> int:  # noqa: ANN401 - whatever JSON holds
+        """Read every symbol; return how many ``[`` they should have, if no column holds one."""
+        brackets = 0
         for i, request in enumerate(requests):
             self._symbols.append(None)
             try:
-                self._read(i, fields(request, "request"))
+                brackets += self._read(i, fields(request, "request"))
             except InputError as e:
                 self._failed[i] = e
+                brackets += raw(request).count(b"[")
+        return brackets
 
     def batch(self) -> Batch:
         """Return what was read."""
@@ -90,7 +93,7 @@ class _Reader:
         ]
         return Batch(self._symbols, groups, self._failed)
 
-    def _read(self, i: int, given: dict[str, Any]) -> None:
+    def _read(self, i: int, given: dict[str, Any]) -> int:
         wrong = [] if given.keys() <= _NAMES else unknown_fields(given, _KNOWN, MAX_FAULTS)
         wrong += [missing(name) for name in ("symbol", "indicators") if name not in given]
         fault = checks.symbol_fault(given["symbol"]) if "symbol" in given else None
@@ -100,8 +103,9 @@ class _Reader:
             self._symbols[i] = given["symbol"]
         if wrong:
             raise malformed(wrong)
-        plan = self._plan(given["indicators"])
-        self.arrays += sum(map(is_array, given.values())) - 1 + given["symbol"].count("[")
+        arrays, plan = self._plan(given["indicators"])
+        if isinstance(plan, InputError):
+            raise plan
         columns = read_columns(
             given, plan.columns, self._max_points, is_flat=self._is_flat, wrong=wrong
         )
@@ -111,16 +115,13 @@ class _Reader:
             checks.check_lengths(columns, field_names(given))
         points = columns[plan.columns[0]].size
         self._alike[id(plan), points, PRICES in given].append((i, columns))
+        return arrays + sum(map(is_array, given.values())) - 1 + str(given["symbol"]).count("[")
 
-    def _plan(self, indicators: Any) -> Plan:  # noqa: ANN401 - as ``read``
+    def _plan(self, indicators: Any) -> tuple[int, Plan | InputError]:  # noqa: ANN401 - as ``read``
         text = raw(indicators)
         if text not in self._plans:
             self._plans[text] = text.count(b"["), _plan_or_error(indicators)
-        arrays, plan = self._plans[text]
-        self.arrays += arrays
-        if isinstance(plan, InputError):
-            raise plan
-        return plan
+        return self._plans[text]
 
 
 def _plan_or_error(indicators: Any) -> Plan | InputError:  # noqa: ANN401 - whatever JSON holds

@@ -63,7 +63,8 @@ def question(contract: Contract, body: Body, max_points: int) -> Question:
     wrong = unknown_fields(given, known)
     given = {name: x for name, x in given.items() if name in known}
     arrays = sum(1 for name in names if is_array(given.get(name)))
-    is_flat = _has_at_most(body, b"[", arrays + str(given.get("symbol")).count("["))
+    arrays += str(given.get("symbol")).count("[")
+    is_flat = is_plain(body) and _has_at_most(body, b"[", arrays)
     read = read_columns(given, contract.columns, max_points, is_flat=is_flat, wrong=wrong)
     return asked(contract, given, read, wrong)
 
@@ -110,6 +111,11 @@ def read_columns(
         else:
             out[column] = read
     return out
+
+
+def is_plain(body: Body) -> bool:
+    """Say whether text stands in a body as it reads: no bracket of it is written as an escape."""
+    return b"\\" not in body
 
 
 def is_array(value: object) -> bool:

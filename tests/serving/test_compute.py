@@ -146,6 +146,12 @@ GOOD = '"symbol": "TCS", "period": 2, '
         ('{%s"prices": [1, true, null]}', 422, "VALIDATION_ERROR", ["prices.1", "prices.2"]),
         ('{%s"prices": [[1, 2], [3]]}', 422, "VALIDATION_ERROR", ["prices.0", "prices.1"]),
         ('{%s"prices": [[1], [3]]}', 422, "VALIDATION_ERROR", ["prices.0", "prices.1"]),
+        (
+            '{"symbol": "\\u005b", "period": 2, "prices": [[1, 2]]}',
+            422,
+            "VALIDATION_ERROR",
+            ["prices.0"],
+        ),
         ('{%s"prices": [1, {"a": 2}]}', 422, "VALIDATION_ERROR", ["prices.1"]),
         ('{%s"prices": []}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": "1,2,3"}', 422, "VALIDATION_ERROR", ["prices"]),
