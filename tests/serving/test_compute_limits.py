@@ -554,6 +554,23 @@ def test_kernels_are_warmed_in_the_background_and_health_says_so(
     assert warmed == list(CONTRACTS)
 
 
+def test_a_kernel_that_does_not_run_is_told_and_leaves_the_others_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(contract: Any) -> None:
+        if contract.name in {"sma", "rsi"}:
+            raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(warmth, "warm", broken)
+    with served(tmp_path, compute_warm=True) as client:
+        deadline = time.monotonic() + 10
+        while not (check := client.get("/health").json()["checks"]["kernels"])["message"].endswith(
+            f"was {len(CONTRACTS) - 2}; failed: rsi, sma"
+        ):
+            assert time.monotonic() < deadline
+    assert check["status"] == "degraded"
+
+
 def test_warming_runs_every_indicator() -> None:
     for contract in CONTRACTS.values():
         warmth.warm(contract)
