@@ -110,7 +110,7 @@ def _read(
 ) -> pa.RecordBatch:
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
-        schema = pa.ipc.read_schema(messages.read_next_message())
+        schema = _schema(messages.read_next_message())
         _check_schema(schema, known, fault)
         batches, rows = [], 0
         for message in messages:
@@ -129,6 +129,12 @@ def _read(
     if not rows:
         raise malformed([Detail("body", "expected at least 1 row, was 0", "TOO_SHORT")])
     return pa.Table.from_batches(batches, schema).combine_chunks().to_batches()[0]
+
+
+def _schema(message: pa.Message) -> pa.Schema:
+    if message.type != "schema":  # Arrow would read whatever it is as one, and crash
+        raise _not_arrow(f"expected a schema first, was {message.type}")
+    return pa.ipc.read_schema(message)
 
 
 def _check_schema(

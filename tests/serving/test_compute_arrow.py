@@ -126,6 +126,11 @@ def _dictionary() -> bytes:
     return stream({"close": pa.array(["a", "b"]).dictionary_encode()})
 
 
+def _without_schema() -> bytes:
+    messages = list(pa.ipc.MessageReader.open_stream(stream({"close": [1.0, 2.0]})))
+    return bytes(messages[1].serialize())
+
+
 def _columns(names: list[str]) -> bytes:
     return stream_of(pa.Table.from_arrays([pa.array([1.0, 2.0])] * len(names), names))
 
@@ -153,6 +158,7 @@ GOOD = stream({"close": [1.0, 2.0, 3.0]})
         (stream({"close": [True, False]}), {}, 422, ["close"]),
         (stream({"close": [[1.0], [2.0]]}), {}, 422, ["close"]),
         (_dictionary(), {}, 422, ["close"]),
+        (_without_schema(), {}, 422, ["body"]),
         (_columns(["close"] * 2), {}, 422, ["close"]),
         (_columns(["close"] * 101), {}, 422, ["body"]),
         (_columns([f"c{i}" for i in range(101)]), {}, 422, ["body"]),
