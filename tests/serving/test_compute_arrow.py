@@ -126,11 +126,6 @@ def _dictionary() -> bytes:
     return stream({"close": pa.array(["a", "b"]).dictionary_encode()})
 
 
-def _without_schema() -> bytes:
-    messages = list(pa.ipc.MessageReader.open_stream(stream({"close": [1.0, 2.0]})))
-    return bytes(messages[1].serialize())
-
-
 def _columns(names: list[str]) -> bytes:
     return stream_of(pa.Table.from_arrays([pa.array([1.0, 2.0])] * len(names), names))
 
@@ -158,7 +153,6 @@ GOOD = stream({"close": [1.0, 2.0, 3.0]})
         (stream({"close": [True, False]}), {}, 422, ["close"]),
         (stream({"close": [[1.0], [2.0]]}), {}, 422, ["close"]),
         (_dictionary(), {}, 422, ["close"]),
-        (_without_schema(), {}, 422, ["body"]),
         (_columns(["close"] * 2), {}, 422, ["close"]),
         (_columns(["close"] * 101), {}, 422, ["body"]),
         (_columns([f"c{i}" for i in range(101)]), {}, 422, ["body"]),
@@ -183,6 +177,13 @@ def test_a_wrong_stream_is_refused(
     asked = {"symbol": "T", "period": "2", **query}
     found = refusal(ask(client, "/compute/sma", body, **asked))
     assert (found[0], found[2]) == (status, fields)
+
+
+def test_a_stream_begins_with_its_schema(client: TestClient) -> None:
+    messages = list(pa.ipc.MessageReader.open_stream(GOOD))
+    response = ask(client, "/compute/sma", bytes(messages[1].serialize()), symbol="T")
+    assert refusal(response)[::2] == (422, ["body"])
+    assert response.json()["error"]["message"].endswith("a schema first, was record batch")
 
 
 def test_a_symbol_is_needed(client: TestClient) -> None:
