@@ -6,6 +6,7 @@ simdjson reads; what it has no word for (a whole number beyond 64 bits, which is
 prints 1e20), and what it refuses, orjson reads again: to take it, or to say what is wrong.
 """
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -50,7 +51,7 @@ def parsed(body: Body) -> Any:  # noqa: ANN401 - whatever JSON holds
         except (ValueError, RuntimeError):  # refused, or a number that it has no word for
             pass
     try:
-        return orjson.loads(body)
+        return orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # which simdjson passes over
     except orjson.JSONDecodeError as e:
         raise _not_json(e) from e
 

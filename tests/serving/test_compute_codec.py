@@ -1,5 +1,6 @@
 """Reading and writing JSON: the same answers whichever way, and as the naive way says."""
 
+import codecs
 import json
 from typing import Any
 
@@ -66,12 +67,23 @@ def outcome(body: bytes) -> Any:
 )
 @settings(deadline=None, max_examples=300)
 def test_with_and_without_simdjson_the_answer_is_the_same(body: Any) -> None:
-    text = json.dumps(body).encode()
+    check_both_readers(json.dumps(body).encode())
+
+
+def check_both_readers(text: bytes) -> Any:
+    """Return what is read of a text, the same by both."""
     found = outcome(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_bodies, "simdjson", None)
         without = outcome(text)
     assert found == without
+    return found
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    text = json.dumps({"symbol": "A", "prices": [1.0, 2.0], "period": 2}).encode()
+    assert check_both_readers(codecs.BOM_UTF8 + text) == check_both_readers(text)
+    assert check_both_readers(text)[:2] == ("A", [1.0, 2.0])
 
 
 @given(
