@@ -8,6 +8,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -182,5 +183,10 @@ class StatefulKernel:
 
 
 def _taken(function: Callable[..., object], parameters: Mapping[str, float]) -> dict[str, Any]:
-    known = inspect.signature(function).parameters
+    known = _names(function)
     return {name: value for name, value in parameters.items() if name in known}
+
+
+@cache
+def _names(function: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)

@@ -3,7 +3,8 @@
     WavehouseError (market.errors)
     ├── InputError
     │   ├── MalformedRequestError     the request does not parse, field by field (422)
-    │   │   └── InvalidJsonError      the body is not JSON
+    │   │   ├── InvalidJsonError      the body is not JSON
+    │   │   └── UnknownIndicatorError the path names none that there is (404)
     │   ├── BodyTooLargeError         more than is taken, as sent or unpacked (413)
     │   └── UnsupportedContentError   a media type or an encoding that is not read (415)
     ├── RefusedForNowError
@@ -104,6 +105,12 @@ class InvalidJsonError(MalformedRequestError):
     code = "INVALID_JSON"
 
 
+class UnknownIndicatorError(MalformedRequestError):
+    """The path names an indicator that there is not."""
+
+    code = "UNKNOWN_INDICATOR"
+
+
 class BodyTooLargeError(InputError):
     """More than is taken, as it was sent or as it unpacks."""
 
@@ -145,6 +152,7 @@ class TimeLimitError(WavehouseError):
 _OWN_STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     ModelNotReadyError: 503,
     MalformedRequestError: 422,
+    UnknownIndicatorError: 404,
     BodyTooLargeError: 413,
     UnsupportedContentError: 415,
     TooManyRequestsError: 429,
@@ -219,7 +227,7 @@ async def _on_wavehouse_error(request: Request, error: Exception) -> Response:
         message=message,
         trace_id=trace_id_of(request),
         details=details[:MAX_DETAILS],
-        headers=getattr(error, "headers", None),
+        headers=_headers(request, getattr(error, "headers", None)),
     )
 
 
@@ -252,8 +260,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         code=code,
         message=f"{request.method} {request.url.path}: {error.detail}",
         trace_id=trace_id_of(request),
-        headers=error.headers,
+        headers=_headers(request, error.headers),
     )
+
+
+def _headers(request: Request, own: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a refusal's own headers, and those that the route has set for whatever it answers."""
+    return {**getattr(request.state, "headers", {}), **(own or {})}
 
 
 def _content(code: str, message: str, details: Iterable[Detail]) -> dict[str, Any]:

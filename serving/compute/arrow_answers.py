@@ -18,8 +18,7 @@ Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 PIECE_BYTES: Final = 1 << 20
-
-_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of a stream
+SMALL_BYTES: Final = 1 << 16  # parts of fewer bytes leave together
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,47 @@ class Stream:
         """Return it in one piece."""
         return b"".join(self.parts)
 
-    def pieces(self) -> Iterator[memoryview]:
-        """Return it piece by piece, without copying."""
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """Return it piece by piece, without copying what is large."""
+        held: list[memoryview] = []
         for part in self.parts:
+            if part.nbytes < SMALL_BYTES:
+                held.append(part)
+                continue
+            if held:
+                yield b"".join(held)
+                held = []
             for i in range(0, part.nbytes, PIECE_BYTES):
                 yield part[i : i + PIECE_BYTES]
+        if held:
+            yield b"".join(held)
+
+
+class _Parts:
+    """A file that keeps what is written to it: Arrow hands over a column's memory as it is."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.kept: list[memoryview] = []
+        self._bytes = 0
+
+    def write(self, part: bytes | pa.Buffer) -> int:
+        """Keep a part."""
+        view = memoryview(part).cast("B")
+        self.kept.append(view)
+        self._bytes += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._bytes
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing: what is kept is read afterwards."""
 
 
 def written(columns: Mapping[str, pa.Array], metadata: Mapping[str, Any]) -> Stream:
@@ -50,8 +85,10 @@ def written(columns: Mapping[str, pa.Array], metadata: Mapping[str, Any]) -> Str
     fields = [pa.field(name, x.type) for name, x in columns.items()]
     schema = pa.schema(fields, metadata=text)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
-    messages = (memoryview(schema.serialize()), memoryview(batch.serialize()))
-    return Stream((*(m.cast("B") for m in messages), memoryview(_END)))
+    parts = _Parts()
+    with pa.ipc.new_stream(parts, schema) as stream:
+        stream.write_batch(batch)
+    return Stream(tuple(parts.kept))
 
 
 def single(
@@ -87,10 +124,12 @@ def lists(x: Line, offsets: Offsets, is_there: Flags) -> pa.Array:
 
 def text(values: Sequence[str | None]) -> pa.Array:
     """Return text as an array of strings (``pyarrow.array`` would import pandas to look at it)."""
+    n = len(values)
     encoded = [b"" if value is None else value.encode() for value in values]
-    offsets = np.concatenate(([0], np.cumsum([len(x) for x in encoded], dtype=np.int64)))
-    is_there = np.array([value is not None for value in values], dtype=np.bool_)
+    offsets = np.zeros(n + 1, dtype=np.int32)
+    np.cumsum(np.fromiter(map(len, encoded), np.int32, n), out=offsets[1:])
+    is_there = np.fromiter((value is not None for value in values), np.bool_, n)
     validity = pa.py_buffer(np.packbits(is_there, bitorder="little"))
-    buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
-    nulls = len(values) - int(np.count_nonzero(is_there))
-    return pa.Array.from_buffers(pa.string(), len(values), buffers, null_count=nulls)
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    nulls = n - int(np.count_nonzero(is_there))
+    return pa.Array.from_buffers(pa.string(), n, buffers, null_count=nulls)

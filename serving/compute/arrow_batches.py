@@ -56,7 +56,8 @@ def read(body: Body, plan: Plan, *, max_symbols: int, max_points: int) -> Batch:
     lengths = np.stack([np.diff(x.offsets) for x in columns.values()])
     points = lengths[0]
     is_good = (points >= 1) & (points <= max_points) & (lengths == points).all(axis=0)
-    is_good &= np.array([1 <= len(symbol) <= checks.MAX_SYMBOL for symbol in symbols])
+    characters = np.fromiter(map(len, symbols), np.int64, len(symbols))
+    is_good &= (characters >= 1) & (characters <= checks.MAX_SYMBOL)
     failed = {
         i: _fault(symbols[i], {c: x.row(i) for c, x in columns.items()}, names, max_points)
         for i in np.flatnonzero(~is_good).tolist()
@@ -71,14 +72,16 @@ def read(body: Body, plan: Plan, *, max_symbols: int, max_points: int) -> Batch:
 
 def answer(batch: Batch, plan: Plan, outcome: Outcome) -> arrow_answers.Stream:
     """Return the stream that is answered."""
-    errors: list[Mapping[str, Any]] = [{}] * len(batch.symbols)
+    codes: list[str | None] = [None] * len(batch.symbols)
+    messages = codes.copy()
     for i, error in outcome.failed.items():
-        errors[i] = described(error)
+        said = described(error)
+        codes[i], messages[i] = said["code"], said["message"]
     columns = {
         "symbol": arrow_answers.text(batch.symbols),
         **_lines(len(batch.symbols), plan, outcome),
-        "error_code": arrow_answers.text([e.get("code") for e in errors]),
-        "error_message": arrow_answers.text([e.get("message") for e in errors]),
+        "error_code": arrow_answers.text(codes),
+        "error_message": arrow_answers.text(messages),
     }
     metadata = {
         "total_computation_time_ms": outcome.milliseconds,

@@ -21,6 +21,7 @@ import pyarrow as pa
 from kernels.gate import Series
 from serving.compute.contracts import PRICES, Contract, malformed, unknown
 from serving.compute.questions import (
+    MAX_FIELDS,
     Question,
     asked,
     column_names,
@@ -109,7 +110,7 @@ def _read(
 ) -> pa.RecordBatch:
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
-        schema = pa.ipc.read_schema(messages.read_next_message())
+        schema = _schema(messages.read_next_message())
         _check_schema(schema, known, fault)
         batches, rows = [], 0
         for message in messages:
@@ -130,9 +131,18 @@ def _read(
     return pa.Table.from_batches(batches, schema).combine_chunks().to_batches()[0]
 
 
+def _schema(message: pa.Message) -> pa.Schema:
+    if message.type != "schema":  # Arrow would read whatever it is as one, and crash
+        raise _not_arrow(f"expected a schema first, was {message.type}")
+    return pa.ipc.read_schema(message)
+
+
 def _check_schema(
     schema: pa.Schema, known: Sequence[str], fault: Callable[[pa.Field], str]
 ) -> None:
+    if len(schema) > MAX_FIELDS:  # each is looked for among all
+        message = f"expected at most {MAX_FIELDS} columns, was {len(schema)}"
+        raise malformed([Detail("body", message, "TOO_MANY_COLUMNS")])
     wrong = []
     for i, field in enumerate(schema):
         if field.name not in known:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from kernels.gate import Series
+from serving.compute.questions import Question
 
 _SHARE: Final = 8  # an answer larger than this part of the whole is not kept
 
@@ -87,22 +87,18 @@ class MemoryCache:
         self._bytes -= _weight(key, answer)
 
 
-def key_of(
-    indicator: str,
-    symbol: str,
-    parameters: Mapping[str, float],
-    columns: Mapping[str, Series],
-    form: str,
-) -> str:
-    """Return ``mojo:{indicator}:{symbol}:{hash}``: of the parameters, the columns and the form."""
-    digest = hashlib.sha256(orjson.dumps([form, parameters, list(columns), _points(columns)]))
+def key_of(indicator: str, question: Question, form: str, version: str) -> str:
+    """Return ``mojo:{indicator}:{symbol}:{hash}``: of parameters, columns, form and version.
+
+    ``version`` is the package's: where a store outlives the process, a release with another kernel
+    does not find what the last one answered.
+    """
+    columns = question.columns
+    head = [version, form, question.parameters, list(columns), question.points]
+    digest = hashlib.sha256(orjson.dumps(head))
     for x in columns.values():
         digest.update(x.data)
-    return f"mojo:{indicator}:{symbol}:{digest.hexdigest()[:32]}"
-
-
-def _points(columns: Mapping[str, Series]) -> int:
-    return next(iter(columns.values())).size
+    return f"mojo:{indicator}:{question.symbol}:{digest.hexdigest()[:32]}"
 
 
 def _weight(key: str, answer: Kept) -> int:

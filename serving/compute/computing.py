@@ -69,7 +69,7 @@ def computed_rows(
             raise contract.refusal(e) from e
     milliseconds = (time.perf_counter() - began) * 1e3 / n_symbols
     lines = {name: out[i] for name, i in contract.lines.items()}
-    return Computed(lines, round(milliseconds, 4), "mojo" in ran.values())
+    return Computed(lines, round(milliseconds, 6), "mojo" in ran.values())
 
 
 def _one_by_one(

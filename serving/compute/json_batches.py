@@ -1,7 +1,7 @@
 """A batch as JSON: read, and written."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kernels.gate import Series
@@ -9,23 +9,26 @@ from market.errors import InputError
 from serving.compute import checks
 from serving.compute.batches import Batch, Block, Group, Outcome, stacked
 from serving.compute.contracts import PRICES, malformed
+from serving.compute.json_answers import Members
 from serving.compute.json_bodies import (
     Body,
     fields,
     is_array,
+    is_plain,
     listed,
     parsed,
     raw,
     read_columns,
 )
-from serving.compute.plans import COLUMNS, Plan, plan_of
+from serving.compute.plans import COLUMNS, MAX_FAULTS, Plan, plan_of
 from serving.compute.questions import field_names, missing, unknown_fields
 from serving.errors import MAX_DETAILS, Detail, described
 
-Members = list[tuple[int, Mapping[str, Series]]]
+Alike = list[tuple[int, Mapping[str, Series]]]
 """Symbols of one plan and one length: their places in the batch, and their columns."""
 
 _KNOWN: Final = ("symbol", PRICES, *COLUMNS, "indicators")
+_NAMES: Final = frozenset(_KNOWN)
 
 
 def read(body: Body, *, max_symbols: int, max_points: int) -> Batch:
@@ -45,38 +48,40 @@ def read(body: Body, *, max_symbols: int, max_points: int) -> Batch:
         wrong.append(Detail("requests", expected, "LIST_LENGTH"))
     if wrong:
         raise malformed(wrong[:MAX_DETAILS])
-    reader = _Reader(max_points, is_flat=True)
-    reader.read(requests)
-    if reader.arrays + 1 != body.count(b"["):
-        reader = _Reader(max_points, is_flat=False)  # an array within an array, or a mistake
+    reader = _Reader(max_points, is_flat=is_plain(body))
+    arrays = reader.read(requests) + 1
+    if is_plain(body) and arrays != body.count(b"["):  # an array holds another
+        reader = _Reader(max_points, is_flat=False)
         reader.read(requests)
     return reader.batch()
 
 
 class _Reader:
-    """Reads symbols; ``arrays`` counts the brackets that it knows to open one, or to be text."""
+    """Reads symbols; ``is_flat`` says that no array of theirs holds another."""
 
     def __init__(self, max_points: int, *, is_flat: bool) -> None:
         self._max_points = max_points
         self._is_flat = is_flat
-        self._plans: dict[bytes, Plan | InputError] = {}
+        self._plans: dict[bytes, tuple[int, Plan | InputError]] = {}
         self._symbols: list[str | None] = []
         self._failed: dict[int, InputError] = {}
-        self._alike: dict[tuple[int, int, bool], Members] = defaultdict(list)
-        self.arrays = 0
+        self._alike: dict[tuple[int, int, bool], Alike] = defaultdict(list)
 
-    def read(self, requests: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-        """Read every symbol."""
+    def read(self, requests: Any) -> int:  # noqa: ANN401 - whatever JSON holds
+        """Read every symbol; return how many ``[`` they should have, if no column holds one."""
+        brackets = 0
         for i, request in enumerate(requests):
             self._symbols.append(None)
             try:
-                self._read(i, fields(request, "request"))
+                brackets += self._read(i, fields(request, "request"))
             except InputError as e:
                 self._failed[i] = e
+                brackets += raw(request).count(b"[")
+        return brackets
 
     def batch(self) -> Batch:
         """Return what was read."""
-        plans = {id(plan): plan for plan in self._plans.values() if isinstance(plan, Plan)}
+        plans = {id(plan): plan for _, plan in self._plans.values() if isinstance(plan, Plan)}
         groups = [
             Group(
                 plans[plan],
@@ -88,8 +93,8 @@ class _Reader:
         ]
         return Batch(self._symbols, groups, self._failed)
 
-    def _read(self, i: int, given: dict[str, Any]) -> None:
-        wrong = unknown_fields(given, _KNOWN)
+    def _read(self, i: int, given: dict[str, Any]) -> int:
+        wrong = [] if given.keys() <= _NAMES else unknown_fields(given, _KNOWN, MAX_FAULTS)
         wrong += [missing(name) for name in ("symbol", "indicators") if name not in given]
         fault = checks.symbol_fault(given["symbol"]) if "symbol" in given else None
         if fault is not None:
@@ -98,41 +103,38 @@ class _Reader:
             self._symbols[i] = given["symbol"]
         if wrong:
             raise malformed(wrong)
-        plan = self._plan(given["indicators"])
-        self.arrays += sum(map(is_array, given.values())) - 1 + given["symbol"].count("[")
+        arrays, plan = self._plan(given["indicators"])
+        if isinstance(plan, InputError):
+            raise plan
         columns = read_columns(
             given, plan.columns, self._max_points, is_flat=self._is_flat, wrong=wrong
         )
         if wrong:
             raise malformed(wrong[:MAX_DETAILS])
-        checks.check_lengths(columns, field_names(given))
+        if len(columns) > 1:
+            checks.check_lengths(columns, field_names(given))
         points = columns[plan.columns[0]].size
         self._alike[id(plan), points, PRICES in given].append((i, columns))
+        return arrays + sum(map(is_array, given.values())) - 1 + str(given["symbol"]).count("[")
 
-    def _plan(self, indicators: Any) -> Plan:  # noqa: ANN401 - as ``read``
+    def _plan(self, indicators: Any) -> tuple[int, Plan | InputError]:  # noqa: ANN401 - as ``read``
         text = raw(indicators)
-        self.arrays += text.count(b"[")
-        plan = self._plans.get(text)
-        if plan is None:
-            try:
-                plan = plan_of(listed(indicators))
-            except InputError as e:
-                plan = e
-            self._plans[text] = plan
-        if isinstance(plan, InputError):
-            raise plan
-        return plan
+        if text not in self._plans:
+            self._plans[text] = text.count(b"["), _plan_or_error(indicators)
+        return self._plans[text]
+
+
+def _plan_or_error(indicators: Any) -> Plan | InputError:  # noqa: ANN401 - whatever JSON holds
+    try:
+        return plan_of(listed(indicators))
+    except InputError as e:
+        return e
 
 
 def answer(batch: Batch, outcome: Outcome) -> dict[str, Any]:
     """Return what is answered; arrays are float64 in C order."""
-    results: list[Any] = [None] * len(batch.symbols)
-    for i, error in outcome.failed.items():
-        results[i] = {"symbol": batch.symbols[i], "error": described(error)}
-    for block in outcome.blocks:
-        _fill(results, batch, block)
     return {
-        "results": results,
+        "results": Members(_results(batch, outcome)),
         "total_computation_time_ms": outcome.milliseconds,
         "symbols_processed": outcome.served,
         "symbols_failed": len(outcome.failed),
@@ -141,17 +143,24 @@ def answer(batch: Batch, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _fill(results: list[Any], batch: Batch, block: Block) -> None:
-    pairs = list(zip(block.plan.wishes, block.results, strict=True))
-    for row, i in enumerate(block.rows):
-        results[i] = {
-            "symbol": batch.symbols[i],
-            "indicators": {
-                wish.key: {
-                    **wish.parameters,
-                    **{name: line[row] for name, line in result.lines.items()},
-                    "computation_time_ms": result.milliseconds,
-                }
-                for wish, result in pairs
-            },
+def _results(batch: Batch, outcome: Outcome) -> Iterator[tuple[int, Any]]:
+    """Return every symbol's result in the batch's order, and how many numbers it has."""
+    places = {i: (block, row) for block in outcome.blocks for row, i in enumerate(block.rows)}
+    for i, symbol in enumerate(batch.symbols):
+        if i in places:
+            block, row = places[i]
+            numbers = block.points * block.plan.width
+            yield numbers, {"symbol": symbol, "indicators": _indicators(block, row)}
+        else:
+            yield 0, {"symbol": symbol, "error": described(outcome.failed[i])}
+
+
+def _indicators(block: Block, row: int) -> dict[str, Any]:
+    return {
+        wish.key: {
+            **wish.parameters,
+            **{name: line[row] for name, line in result.lines.items()},
+            "computation_time_ms": result.milliseconds,
         }
+        for wish, result in zip(block.plan.wishes, block.results, strict=True)
+    }

@@ -6,6 +6,7 @@ simdjson reads; what it has no word for (a whole number beyond 64 bits, which is
 prints 1e20), and what it refuses, orjson reads again: to take it, or to say what is wrong.
 """
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -17,6 +18,7 @@ from kernels.gate import Series
 from serving.compute import checks
 from serving.compute.contracts import PRICES, Contract, malformed
 from serving.compute.questions import (
+    MAX_FIELDS,
     Question,
     asked,
     column_names,
@@ -35,7 +37,6 @@ Body = bytes | bytearray
 
 _LITERAL: Final = re.compile(r"-?(?:Infinity|NaN|inf|nan)\b")
 _FIELD: Final = re.compile(r'"([a-z_]{1,40})"\s*:\s*\[[^\[\]"]*\Z')
-_MAX_FIELDS: Final = 100  # an object has ten or so
 _CONTEXT: Final = 1 << 22  # characters before a mistake where its field's name is looked for
 
 
@@ -50,7 +51,7 @@ def parsed(body: Body) -> Any:  # noqa: ANN401 - whatever JSON holds
         except (ValueError, RuntimeError):  # refused, or a number that it has no word for
             pass
     try:
-        return orjson.loads(body)
+        return orjson.loads(body.removeprefix(codecs.BOM_UTF8))  # which simdjson passes over
     except orjson.JSONDecodeError as e:
         raise _not_json(e) from e
 
@@ -63,7 +64,8 @@ def question(contract: Contract, body: Body, max_points: int) -> Question:
     wrong = unknown_fields(given, known)
     given = {name: x for name, x in given.items() if name in known}
     arrays = sum(1 for name in names if is_array(given.get(name)))
-    is_flat = _has_at_most(body, b"[", arrays + str(given.get("symbol")).count("["))
+    arrays += str(given.get("symbol")).count("[")
+    is_flat = is_plain(body) and _has_at_most(body, b"[", arrays)
     read = read_columns(given, contract.columns, max_points, is_flat=is_flat, wrong=wrong)
     return asked(contract, given, read, wrong)
 
@@ -74,11 +76,11 @@ def fields(given: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - as ``pars
         return given
     if simdjson is None or not isinstance(given, simdjson.Object):
         raise malformed([Detail(what, "expected an object", "DICT_TYPE")])
-    if len(given) > _MAX_FIELDS:  # each is looked for among all
-        message = f"expected at most {_MAX_FIELDS} fields, was {len(given)}"
+    if len(given) > MAX_FIELDS:  # each is looked for among all
+        message = f"expected at most {MAX_FIELDS} fields, was {len(given)}"
         raise malformed([Detail(what, message, "DICT_LENGTH")])
     names = list(given.keys())
-    found = {name: given[name] for name in names}
+    found = {name: given[name] for name in names}  # ``items`` would make lists of the arrays
     if len(found) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise malformed([Detail(twice, "expected one value, was given twice", "DUPLICATE")])
@@ -112,9 +114,14 @@ def read_columns(
     return out
 
 
+def is_plain(body: Body) -> bool:
+    """Say whether text stands in a body as it reads: no bracket of it is written as an escape."""
+    return b"\\" not in body
+
+
 def is_array(value: object) -> bool:
     """Say whether a value is an array, read or not."""
-    return isinstance(value, list) or (simdjson is not None and isinstance(value, simdjson.Array))
+    return isinstance(value, list if simdjson is None else (list, simdjson.Array))
 
 
 def listed(value: Any) -> Any:  # noqa: ANN401 - as ``parsed``

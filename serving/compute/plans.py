@@ -18,6 +18,7 @@ from serving.compute.contracts import CONTRACTS, Contract, contract_of, malforme
 from serving.errors import MAX_DETAILS, Detail, MalformedRequestError
 
 MAX_WISHES: Final = 100  # indicators a symbol
+MAX_FAULTS: Final = 10  # told of a symbol: a batch has a thousand, and each is looked up for a hint
 
 _KNOWN: Final = ("type", "params")
 
@@ -62,6 +63,8 @@ def plan_of(indicators: Any) -> Plan:  # noqa: ANN401 - whatever JSON holds
             one = _resolved(indicator, f"indicators.{i}")
         except MalformedRequestError as e:
             wrong += e.details
+            if len(wrong) >= MAX_FAULTS:
+                break
             continue
         if one not in asked:
             asked.append(one)

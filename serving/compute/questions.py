@@ -3,15 +3,17 @@
 Belongs here: which fields there are, and putting them together. Keep out: reading a form.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from kernels.gate import Series
 from serving.compute import checks
 from serving.compute.contracts import PRICES, Contract, malformed, unknown
 from serving.errors import MAX_DETAILS, Detail, MalformedRequestError
+
+MAX_FIELDS: Final = 100  # of an object or a table: they have ten or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,9 @@ def field_names(given: Mapping[str, Any]) -> dict[str, str]:
     return names | {"close": PRICES} if PRICES in given else names
 
 
-def given_twice(given: Iterable[str]) -> list[Detail]:
+def given_twice(given: Collection[str]) -> list[Detail]:
     """Return that the close is given by both of its names."""
-    if {PRICES, "close"} <= set(given):
+    if PRICES in given and "close" in given:
         return [Detail("close", "expected prices or close, was both", "DUPLICATE")]
     return []
 
@@ -80,7 +82,9 @@ def missing(field: str) -> Detail:
     return Detail(field, "expected a value, was none", "MISSING")
 
 
-def unknown_fields(given: Iterable[str], known: Sequence[str]) -> list[Detail]:
+def unknown_fields(
+    given: Iterable[str], known: Sequence[str], most: int = MAX_DETAILS
+) -> list[Detail]:
     """Return the fields that are none of those that are known, or as many as are told."""
-    found = islice((name for name in given if name not in known), MAX_DETAILS)
+    found = islice((name for name in given if name not in known), most)
     return [Detail(name, unknown(name, known), "EXTRA_FORBIDDEN") for name in found]

@@ -6,9 +6,11 @@ What is small runs in the event loop, where it takes less than handing it to a t
 cost everyone; the rest in threads under a time limit.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 from kernels import engine
@@ -34,9 +36,12 @@ from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
 
+log = logging.getLogger("wavehouse.compute")
+
 STREAMED_POINTS: Final = 100_000  # answers of so many points and more leave in pieces, and unkept
 INLINE_BYTES: Final = 1 << 19
 INLINE_WORK: Final = 2_000_000  # points times the longest parameter
+INLINE_VALUES: Final = 100_000  # numbers that are answered: 2 ms of writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class ComputeService:
         if cache is None and settings.compute_cache_bytes:
             cache = MemoryCache(settings.compute_cache_bytes, settings.compute_cache_ttl_s)
         self._cache = cache
+        self._version = version("wavehouse")
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
         self.rates = RateLimit(settings.compute_rate_limit)
         self.warmth = Warmth()
@@ -87,6 +93,8 @@ class ComputeService:
         """Begin to compile what is not compiled yet, if a setting says so."""
         self._workers.start()
         self._metrics.mojo_available.set(self.mojo_available)
+        if not self.mojo_available:
+            log.warning("Mojo unavailable, numba serves: %s", engine.why_not())
         if self._settings.compute_warm:
             self.warmth.start()
 
@@ -105,9 +113,9 @@ class ComputeService:
         if not (is_small and self.warmth.is_ready(contract.name)):
             return await self._workers.run(self._read_and_answer, contract, asked)
         question = self._question(contract, asked)
-        if question.points * max(question.parameters.values(), default=1) > INLINE_WORK:
-            return await self._workers.run(self._answer, contract, question, asked.wanted)
-        return self._answer(contract, question, asked.wanted)
+        if _is_small(contract, question):
+            return self._answer(contract, question, asked.wanted)
+        return await self._workers.run(self._answer, contract, question, asked.wanted)
 
     async def ask_batch(self, asked: Asked) -> Answer:
         """Return many indicators of many symbols; raises as ``ask``."""
@@ -132,7 +140,7 @@ class ComputeService:
         self._metrics.data_points.observe(question.points)
         if self._cache is None or question.points >= STREAMED_POINTS:
             return self._fresh(contract, question, wanted)
-        key = key_of(contract.name, question.symbol, question.parameters, question.columns, wanted)
+        key = key_of(contract.name, question, wanted, self._version)
         kept = self._cache.get(key)
         self._metrics.count_cache(contract.name, is_hit=kept is not None)
         if kept is not None:
@@ -216,9 +224,15 @@ class ComputeService:
             raise InputError(f"answer: expected at most {most} numbers, was {values}")
 
 
+def _is_small(contract: Contract, question: Question) -> bool:
+    work = question.points * max(question.parameters.values(), default=1)
+    values = question.points * contract.width(question.parameters)
+    return work <= INLINE_WORK and values <= INLINE_VALUES
+
+
 def _in_json(answer: Any, told: Mapping[str, Any], *, is_large: bool) -> Answer:  # noqa: ANN401 - whatever JSON holds
-    write = json_answers.pieces if is_large else json_answers.whole
-    return Answer(write(answer), "json", told)
+    pieces = json_answers.pieces(answer)
+    return Answer(pieces if is_large else b"".join(pieces), "json", told)
 
 
 def _in_arrow(answer: arrow_answers.Stream, told: Mapping[str, Any], *, is_large: bool) -> Answer:

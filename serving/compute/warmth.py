@@ -24,6 +24,7 @@ class Warmth:
     """Which indicators have run in this process."""
 
     def __init__(self) -> None:
+        self.failed: set[str] = set()
         self._ready: set[str] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -62,7 +63,12 @@ class Warmth:
         for contract in CONTRACTS.values():
             if self._stop.is_set():
                 return
-            warm(contract)
+            try:
+                warm(contract)
+            except Exception:  # the others can be served
+                log.exception("%s: expected to run, did not", contract.name)
+                self.failed.add(contract.name)
+                continue
             self.mark(contract.name)
         log.info("%d indicators are ready", self.count)
 

@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 from market.errors import WavehouseError
 from serving.compute import content, description
 from serving.compute.content import ARROW, JSON
-from serving.compute.contracts import CONTRACTS, Contract
+from serving.compute.contracts import CONTRACTS, Contract, unknown
 from serving.compute.service import Answer, Asked
 from serving.dependencies import Services, services
-from serving.errors import HTTP_CODES
+from serving.errors import HTTP_CODES, Detail, UnknownIndicatorError
 from serving.responses import COMPUTE_ERRORS
 
 REQUEST_LOG: Final = "wavehouse.compute.requests"
@@ -96,7 +96,9 @@ async def compute_batch(request: Request) -> Response:
 
 
 def _take(request: Request, parts: Services) -> Mapping[str, str]:
-    return parts.compute.rates.take(request.client.host if request.client else "")
+    limits = parts.compute.rates.take(request.client.host if request.client else "")
+    request.state.headers = limits  # of a refusal too
+    return limits
 
 
 async def _asked(request: Request) -> Asked:
@@ -144,5 +146,20 @@ def _text(contract: Contract) -> str:
     return f"Reference: {references}" if references else contract.kernel.title
 
 
+async def _compute_unknown(request: Request) -> Response:
+    """Say which indicator was meant: those that there are have routes of their own, before this."""
+    message = unknown(request.path_params["indicator"], CONTRACTS)
+    raise UnknownIndicatorError(
+        f"indicator: {message}", [Detail("indicator", message, "UNKNOWN_INDICATOR")]
+    )
+
+
 for _contract in CONTRACTS.values():
     _add(_contract)
+router.add_api_route(
+    "/compute/{indicator}",
+    _compute_unknown,
+    methods=["POST"],
+    response_model=None,
+    include_in_schema=False,
+)

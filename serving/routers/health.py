@@ -126,11 +126,12 @@ def _models(services: Services) -> Check:
 
 def _kernels(services: Services) -> Check:
     warmth = services.compute.warmth
-    if not warmth.is_running:
+    if not warmth.is_running and not warmth.failed:
         return _OK
+    failed = f"; failed: {', '.join(sorted(warmth.failed))}" if warmth.failed else ""
     return Check(
         status="degraded",
-        message=f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}",
+        message=f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{failed}",
     )
 
 

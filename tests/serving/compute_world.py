@@ -73,7 +73,11 @@ def nulled(x: npt.NDArray[np.float64]) -> Any:
 
 def stream(columns: dict[str, Any], options: pa.ipc.IpcWriteOptions | None = None) -> bytes:
     """Return columns as an Arrow stream."""
-    table = pa.table(columns)
+    return stream_of(pa.table(columns), options)
+
+
+def stream_of(table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> bytes:
+    """Return a table as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)

@@ -146,6 +146,12 @@ GOOD = '"symbol": "TCS", "period": 2, '
         ('{%s"prices": [1, true, null]}', 422, "VALIDATION_ERROR", ["prices.1", "prices.2"]),
         ('{%s"prices": [[1, 2], [3]]}', 422, "VALIDATION_ERROR", ["prices.0", "prices.1"]),
         ('{%s"prices": [[1], [3]]}', 422, "VALIDATION_ERROR", ["prices.0", "prices.1"]),
+        (
+            '{"symbol": "\\u005b", "period": 2, "prices": [[1, 2]]}',
+            422,
+            "VALIDATION_ERROR",
+            ["prices.0"],
+        ),
         ('{%s"prices": [1, {"a": 2}]}', 422, "VALIDATION_ERROR", ["prices.1"]),
         ('{%s"prices": []}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": "1,2,3"}', 422, "VALIDATION_ERROR", ["prices"]),
@@ -153,6 +159,7 @@ GOOD = '"symbol": "TCS", "period": 2, '
         ('{%s"prices": null}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": [1, 2], "prices": [3, 4]}', 422, "VALIDATION_ERROR", ["prices"]),
         ('{%s"prices": [1, 2], "volume": [1, 2]}', 422, "VALIDATION_ERROR", ["volume"]),
+        ('{%s"prices": [1, 2], "dates": [2, 1]}', 422, "VALIDATION_ERROR", ["dates"]),
         ('{"prices": [1, 2]}', 422, "VALIDATION_ERROR", ["symbol"]),
         ('{"symbol": "", "prices": [1, 2]}', 422, "VALIDATION_ERROR", ["symbol"]),
         ('{"symbol": "%s", "prices": [1, 2]}' % ("x" * 21), 422, "VALIDATION_ERROR", ["symbol"]),
@@ -218,9 +225,21 @@ def test_an_unknown_field_is_told_what_it_may_have_meant(
     assert f"(did you mean {meant}?)" in response.json()["error"]["message"]
 
 
-def test_an_unknown_indicator_is_not_found(client: TestClient) -> None:
-    assert refusal(ask(client, "smma", {}))[:2] == (404, "NOT_FOUND")
+@pytest.mark.parametrize(
+    ("given", "meant"), [("smaa", "sma"), ("bolinger", "bollinger"), ("MACD", ""), ("x" * 5000, "")]
+)
+def test_an_unknown_indicator_is_not_found_and_told_what_it_may_have_meant(
+    client: TestClient, given: str, meant: str
+) -> None:
+    response = ask(client, given, {})
+    assert refusal(response) == (404, "UNKNOWN_INDICATOR", ["indicator"])
+    hint = re.search(r"did you mean (\w+)\?", response.json()["error"]["message"])
+    assert (hint[1] if hint else "") == meant
+
+
+def test_only_post_asks_an_indicator(client: TestClient) -> None:
     assert client.get("/compute/sma").status_code == 405
+    assert client.get("/compute/smaa").status_code == 405
 
 
 @pytest.mark.parametrize(

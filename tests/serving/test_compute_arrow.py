@@ -23,6 +23,7 @@ from tests.serving.compute_world import (
     refusal,
     served,
     stream,
+    stream_of,
 )
 
 SMA = [{"type": "sma", "params": {"period": 2}}]
@@ -125,6 +126,10 @@ def _dictionary() -> bytes:
     return stream({"close": pa.array(["a", "b"]).dictionary_encode()})
 
 
+def _columns(names: list[str]) -> bytes:
+    return stream_of(pa.Table.from_arrays([pa.array([1.0, 2.0])] * len(names), names))
+
+
 def _compressed(codec: str) -> bytes:
     return stream({"close": [1.0] * 9}, pa.ipc.IpcWriteOptions(compression=codec))
 
@@ -148,6 +153,9 @@ GOOD = stream({"close": [1.0, 2.0, 3.0]})
         (stream({"close": [True, False]}), {}, 422, ["close"]),
         (stream({"close": [[1.0], [2.0]]}), {}, 422, ["close"]),
         (_dictionary(), {}, 422, ["close"]),
+        (_columns(["close"] * 2), {}, 422, ["close"]),
+        (_columns(["close"] * 101), {}, 422, ["body"]),
+        (_columns([f"c{i}" for i in range(101)]), {}, 422, ["body"]),
         (stream({"closed": [1.0]}), {}, 422, ["closed"]),
         (stream({"close": [1.0], "prices": [1.0]}), {}, 422, ["close"]),
         (_compressed("zstd"), {}, 422, ["body"]),
@@ -169,6 +177,13 @@ def test_a_wrong_stream_is_refused(
     asked = {"symbol": "T", "period": "2", **query}
     found = refusal(ask(client, "/compute/sma", body, **asked))
     assert (found[0], found[2]) == (status, fields)
+
+
+def test_a_stream_begins_with_its_schema(client: TestClient) -> None:
+    messages = list(pa.ipc.MessageReader.open_stream(GOOD))
+    response = ask(client, "/compute/sma", bytes(messages[1].serialize()), symbol="T")
+    assert refusal(response)[::2] == (422, ["body"])
+    assert response.json()["error"]["message"].endswith("a schema first, was record batch")
 
 
 def test_a_symbol_is_needed(client: TestClient) -> None:

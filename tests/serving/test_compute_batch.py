@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kernels.indicator import StatefulKernel
-from serving.compute import batches, computing, json_batches
+from serving.compute import batches, checks, computing, json_batches, json_bodies
 from serving.compute.contracts import CONTRACTS, VALUES
 from serving.compute.plans import plan_of
 from tests.serving.compute_world import (
@@ -250,6 +250,29 @@ def test_brackets_in_text_are_not_arrays(client: TestClient) -> None:
     first, second = (x["indicators"]["sma"][VALUES] for x in answer["results"])
     assert first == second
     assert answer["results"][0]["symbol"] == odd["symbol"]
+
+
+def test_an_array_within_an_array_is_found_wherever_brackets_are_text() -> None:
+    nested = '{"symbol": "B", "prices": [[1], [2]], "indicators": [{"type": "sma"}]}'
+    for symbol in ("[[", "\\u005b\\u005b", "[\\u005b"):
+        other = f'{{"symbol": "{symbol}", "prices": [1], "indicators": [{{"type": "sma"}}]}}'
+        text = f'{{"requests": [{other}, {nested}]}}'.encode()
+        batch = json_batches.read(text, max_symbols=10, max_points=100)
+        assert list(batch.failed) == [1]
+        assert batch.symbols[0] == "[["
+
+
+@pytest.mark.skipif(json_bodies.simdjson is None, reason="orjson reads every number as an object")
+@pytest.mark.parametrize("bad", [bad for bad, field in UNREADABLE if "prices." not in field])
+def test_a_bad_symbol_does_not_slow_the_others_down(
+    monkeypatch: pytest.MonkeyPatch, bad: Any
+) -> None:
+    looked_at: list[str] = []
+    monkeypatch.setattr(checks, "list_faults", lambda field, *_: looked_at.append(field) or [])
+    text = json.dumps({"requests": [GOOD, bad, GOOD]}).encode()
+    batch = json_batches.read(text, max_symbols=10, max_points=100)
+    assert list(batch.failed) == [1]
+    assert not looked_at
 
 
 def test_symbols_of_one_length_and_plan_are_one_block() -> None:

@@ -1,5 +1,6 @@
 """Reading and writing JSON: the same answers whichever way, and as the naive way says."""
 
+import codecs
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.errors import InputError
-from serving.compute import json_answers, json_batches, json_bodies
+from serving.compute import contracts, json_answers, json_batches, json_bodies
 from serving.compute.contracts import CONTRACTS
 from serving.errors import described
 
@@ -66,12 +67,23 @@ def outcome(body: bytes) -> Any:
 )
 @settings(deadline=None, max_examples=300)
 def test_with_and_without_simdjson_the_answer_is_the_same(body: Any) -> None:
-    text = json.dumps(body).encode()
+    check_both_readers(json.dumps(body).encode())
+
+
+def check_both_readers(text: bytes) -> Any:
+    """Return what is read of a text, the same by both."""
     found = outcome(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_bodies, "simdjson", None)
         without = outcome(text)
     assert found == without
+    return found
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    text = json.dumps({"symbol": "A", "prices": [1.0, 2.0], "period": 2}).encode()
+    assert check_both_readers(codecs.BOM_UTF8 + text) == check_both_readers(text)
+    assert check_both_readers(text)[:2] == ("A", [1.0, 2.0])
 
 
 @given(
@@ -145,6 +157,9 @@ def test_pieces_are_the_whole_cut(answer: Any, values: int, size: int) -> None:
         patch.setattr(json_answers, "PIECE_VALUES", values)
         patch.setattr(json_answers, "PIECE_BYTES", size)
         assert b"".join(json_answers.pieces(answer)) == whole
+        if isinstance(answer, list):
+            made = ((np.size(x) if isinstance(x, np.ndarray) else 1, x) for x in answer)
+            assert b"".join(json_answers.pieces(json_answers.Members(made))) == whole
 
 
 def test_no_piece_is_large() -> None:
@@ -165,6 +180,28 @@ def test_an_object_of_many_fields_is_refused_at_once(count: int) -> None:
     with pytest.raises(InputError) as refused:
         json_bodies.question(CONTRACTS["sma"], body, 1000)
     assert described(refused.value)["details"][0]["code"] == "DICT_LENGTH"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"indicators": [{"type": f"smaa{i}"} for i in range(100)]},
+        {"indicators": [{"type": "sma"}], **{f"pricess{i}": 1 for i in range(90)}},
+    ],
+)
+def test_hints_are_looked_up_for_the_first_mistakes_of_a_symbol_alone(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    looked_up: list[str] = []
+
+    def counted(name: str, *_: Any, **__: Any) -> list[str]:
+        looked_up.append(name)
+        return []
+
+    monkeypatch.setattr(contracts.difflib, "get_close_matches", counted)
+    request = {"symbol": "A", "prices": [1.0, 2.0], **wrong}
+    batch = json_batches.read(orjson_text([request]), max_symbols=1, max_points=9)
+    assert len(described(batch.failed[0])["details"]) == len(looked_up) == 10
 
 
 def test_many_unknown_parameters_are_told_in_one_page() -> None:

@@ -17,12 +17,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from kernels import engine
 from kernels.indicator import StatefulKernel
 from market.errors import InputError
 from serving.compute import computing, content, warmth
 from serving.compute.cache import Kept, MemoryCache, key_of
 from serving.compute.content import ARROW
 from serving.compute.contracts import CONTRACTS, VALUES
+from serving.compute.questions import Question
 from serving.compute.rates import RateLimit, caller_of
 from serving.compute.workers import Workers
 from serving.errors import (
@@ -179,6 +181,12 @@ def test_an_address_asks_so_often_and_no_oftener(tmp_path: Path) -> None:
             assert response.headers["x-ratelimit-limit"] == "3"
             left.append(response.headers["x-ratelimit-remaining"])
         assert left == ["2", "1", "0"]
+    with served(tmp_path, compute_rate_limit="3/hour") as client:
+        for sent in (b"nonsense", b"{}", TEXT.replace(b"2.0", b"-2.0")):
+            response = client.post("/compute/sma", content=sent, headers=JSON_TYPE)
+            assert response.status_code == 422
+            left.append(response.headers["x-ratelimit-remaining"])
+        assert left[3:] == ["2", "1", "0"]
         response = client.post("/compute/rsi", content=b"nonsense")
         assert refusal(response)[:2] == (429, "TOO_MANY_REQUESTS")
         assert 1 <= int(response.headers["retry-after"]) <= 3600
@@ -318,6 +326,32 @@ def test_what_is_large_lets_others_be_answered(tmp_path: Path, gate: threading.E
         assert found == [200]
 
 
+@pytest.mark.parametrize(
+    ("indicator", "points", "given", "is_inline"),
+    [
+        ("sma", 10_000, {}, True),
+        ("sma", 10_000, {"period": 400}, False),  # much to compute
+        ("haar_window", 20_000, {}, False),  # much to answer
+        ("sma", 90_000, {}, False),  # much to read
+    ],
+)
+def test_what_is_small_is_answered_without_a_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch,
+    indicator: str, points: int, given: dict[str, Any], *, is_inline: bool,
+) -> None:  # fmt: skip
+    body = {"symbol": "TCS", "prices": bars(points)["close"].tolist(), **given}
+    assert client.post(f"/compute/{indicator}", json=body).status_code == 200  # compiled by now
+    run, runs = Workers.run, []
+
+    async def counted(self: Workers, *args: Any, **named: Any) -> Any:
+        runs.append(self)
+        return await run(self, *args, **named)
+
+    monkeypatch.setattr(Workers, "run", counted)
+    assert client.post(f"/compute/{indicator}", json=body).status_code == 200
+    assert len(runs) == (0 if is_inline else 1)
+
+
 def test_an_app_that_starts_again_computes_again(tmp_path: Path) -> None:
     with served(tmp_path) as client:
         assert client.post("/compute/sma", json=BODY).status_code == 200
@@ -367,16 +401,25 @@ def test_no_cache_keeps_nothing(tmp_path: Path) -> None:
 
 def test_a_key_is_of_the_content() -> None:
     x = np.array([1.0, 2.0])
-    key = key_of("sma", "TCS", {"period": 20}, {"close": x}, "json")
+
+    def key_for(
+        period: int = 20, column: str = "close", change: float = 0.0, form: str = "json",
+        version: str = "1.0",
+    ) -> str:  # fmt: skip
+        question = Question("TCS", {column: x + change}, {"period": period})
+        return key_of("sma", question, form, version)
+
+    key = key_for()
     assert key.startswith("mojo:sma:TCS:")
     changed = [
-        key_of("sma", "TCS", {"period": 21}, {"close": x}, "json"),
-        key_of("sma", "TCS", {"period": 20}, {"close": x + 1e-12}, "json"),
-        key_of("sma", "TCS", {"period": 20}, {"close": x}, "arrow"),
-        key_of("sma", "TCS", {"period": 20}, {"high": x}, "json"),
+        key_for(period=21),
+        key_for(change=1e-12),
+        key_for(form="arrow"),
+        key_for(column="high"),
+        key_for(version="1.1"),
     ]
-    assert len({key, *changed}) == 5
-    assert key == key_of("sma", "TCS", {"period": 20}, {"close": x.copy()}, "json")
+    assert len({key, *changed}) == 6
+    assert key == key_for()
 
 
 def test_the_cache_is_bounded_and_forgets_what_was_asked_for_longest_ago() -> None:
@@ -472,6 +515,21 @@ def test_computations_are_counted_by_the_names_that_dashboards_know(tmp_path: Pa
     assert samples["mojo_fallback_total", ()] == (0 if available else 2)
 
 
+def test_without_the_mojo_library_numba_serves_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "library", lambda: engine.Library({}, "not built"))
+    with served(tmp_path) as client:
+        assert "Mojo unavailable, numba serves: not built" in caplog.messages
+        assert client.get("/health").json()["mojo_available"] is False
+        for period in (2, 3):
+            answer = client.post("/compute/sma", json={**BODY, "period": period})
+            assert answer.json()["mojo_used"] is False
+        samples = _samples(client)
+    assert samples["mojo_available", ()] == 0
+    assert samples["mojo_fallback_total", ()] == 2
+
+
 # warming
 
 
@@ -494,6 +552,23 @@ def test_kernels_are_warmed_in_the_background_and_health_says_so(
         while client.get("/health").json()["checks"]["kernels"]["status"] != "ok":
             assert time.monotonic() < deadline
     assert warmed == list(CONTRACTS)
+
+
+def test_a_kernel_that_does_not_run_is_told_and_leaves_the_others_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(contract: Any) -> None:
+        if contract.name in {"sma", "rsi"}:
+            raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(warmth, "warm", broken)
+    with served(tmp_path, compute_warm=True) as client:
+        deadline = time.monotonic() + 10
+        while not (check := client.get("/health").json()["checks"]["kernels"])["message"].endswith(
+            f"was {len(CONTRACTS) - 2}; failed: rsi, sma"
+        ):
+            assert time.monotonic() < deadline
+    assert check["status"] == "degraded"
 
 
 def test_warming_runs_every_indicator() -> None:
