@@ -119,13 +119,14 @@ class BacktestRuns:
                 error_message=message, finished_us=now_us(connection),
             )  # fmt: skip
 
-    def renew(self) -> None:
-        """Say that this process is there, for every run that it has."""
+    def renew(self, run_ids: Sequence[str]) -> None:
+        """Say that this process is there, and still has these runs."""
         with self._database.writing() as connection:
             connection.execute(
                 sa.update(BACKTEST_RUNS)
-                .where(BACKTEST_RUNS.c.status.in_(_UNFINISHED))
+                .where(BACKTEST_RUNS.c.run_id.in_(run_ids))
                 .where(BACKTEST_RUNS.c.owner == self._owner)
+                .where(BACKTEST_RUNS.c.status.in_(_UNFINISHED))
                 .values(lease_until_us=self._lease(now_us(connection)))
             )
 
