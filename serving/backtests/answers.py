@@ -5,7 +5,7 @@ Belongs here: putting an answer together. Keep out: computing it, and writing it
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ COUNTS: Final = (
 )  # fmt: skip
 _LEFT_OUT: Final = frozenset({"optimistic_return", "deflated_sharpe"})
 FIGURES: Final = tuple(name for name in Metrics._fields if name not in _LEFT_OUT)
+_Unit = Literal["D", "s", "us"]
+_SECOND: Final = 1_000_000
 _SIDES: Final = {1: "long", -1: "short"}
 _FILLS: Final = {1: ("buy", "sell"), -1: ("sell", "buy")}
 
@@ -149,17 +151,20 @@ class _Dates:
     """Bars' dates as they are told: days where every bar opens at midnight, else instants."""
 
     def __init__(self, ts: Instants) -> None:
-        self._are_days = not (ts % MICROSECONDS_PER_DAY).any()
         self._ts = ts
+        self._unit: _Unit = "D"
+        if (ts % MICROSECONDS_PER_DAY).any():
+            self._unit = "us" if (ts % _SECOND).any() else "s"
 
     def __getitem__(self, bar: int) -> str:
-        return self.of([bar])[0]
+        return self.of(np.array([bar]))[0]
 
-    def of(self, bars: npt.ArrayLike) -> list[str]:
+    def of(self, bars: npt.NDArray[np.int64]) -> list[str]:
         """Return the dates of several bars."""
-        instants = self._ts[np.asarray(bars, dtype=np.int64)].astype("datetime64[us]")
-        unit, zone = ("D", "") if self._are_days else ("s", "Z")
-        return [f"{text}{zone}" for text in np.datetime_as_string(instants, unit=unit)]
+        instants = self._ts[bars].astype("datetime64[us]")
+        zone = "" if self._unit == "D" else "Z"
+        told: list[str] = np.datetime_as_string(instants, unit=self._unit).tolist()
+        return [f"{text}{zone}" for text in told]
 
 
 def _fills(made: Backtest, dates: _Dates) -> list[Json]:

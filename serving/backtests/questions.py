@@ -85,7 +85,7 @@ def run_question(body: json_bodies.Body, max_points: int) -> RunQuestion:
     """Return what ``body`` asks for; raise ``InputError`` and its kin, field by field."""
     given = json_bodies.fields(json_bodies.parsed(body), "body")
     wrong = unknown_fields(given, FIELDS)
-    return _run(given, wrong, max_points, is_flat=_is_flat(body, 0))
+    return _asked(given, {}, wrong, max_points, is_flat=_is_flat(body, 0)).run
 
 
 def sweep_question(body: json_bodies.Body, max_points: int, limits: SweepLimits) -> SweepQuestion:
@@ -98,25 +98,20 @@ def sweep_question(body: json_bodies.Body, max_points: int, limits: SweepLimits)
     else:
         grid = _object(given, GRID)
         wrong += _grid_faults(grid, limits)
-    swept = frozenset(grid)
-    run = _run(given, wrong, max_points, is_flat=_is_flat(body, len(grid)), swept=swept)
-    axes = {
-        name: run.contract.checked_axis(name, json_bodies.listed(values), f"{GRID}.")
-        for name, values in grid.items()
-    }
-    asked = SweepQuestion(run, axes)
+    asked = _asked(given, grid, wrong, max_points, is_flat=_is_flat(body, len(grid)))
     _check_size(asked, limits)
     return asked
 
 
-def _run(
+def _asked(
     given: Mapping[str, Any],
+    grid: Mapping[str, Any],
     wrong: list[Detail],
     max_points: int,
     *,
     is_flat: bool,
-    swept: frozenset[str] = frozenset(),
-) -> RunQuestion:
+) -> SweepQuestion:
+    """Return what is asked, with no axes where there is no grid."""
     wrong += [missing(name) for name in ("strategy_id", "symbol", "prices") if name not in given]
     if "symbol" in given:
         fault = checks.symbol_fault(given["symbol"])
@@ -125,19 +120,30 @@ def _run(
     if wrong:
         raise malformed(wrong[:MAX_DETAILS])
     contract = strategy_of(given["strategy_id"])
-    told = _object(given, "parameters") if "parameters" in given else {}
-    for name in told.keys() & swept:
-        message = f"expected in parameters or in {GRID}, was in both"
-        raise malformed([Detail(f"{GRID}.{name}", message, "DUPLICATE")])
-    parameters = contract.resolved({name: json_bodies.listed(x) for name, x in told.items()})
+    parameters, axes = _parameters(given, grid, contract)
     columns, ts = _columns(_object(given, "prices"), max_points, is_flat=is_flat)
     _check_bars(columns, ts)
-    fixed = {name: x for name, x in parameters.items() if name not in swept}
+    fixed = {name: x for name, x in parameters.items() if name not in axes}
     contract.check_length(fixed, ts.size, "parameters.")
     bars = Bars(*(columns[name] for name in ("open", "close", "high", "low")))
     timing = timing_of(ts, **told_timing)
     market = Market(str(given["symbol"]), ts, bars, timing, data_version(ts, bars))
-    return RunQuestion(contract, market, parameters)
+    return SweepQuestion(RunQuestion(contract, market, parameters), axes)
+
+
+def _parameters(
+    given: Mapping[str, Any], grid: Mapping[str, Any], contract: StrategyContract
+) -> tuple[Parameters, dict[str, list[float]]]:
+    told = _object(given, "parameters") if "parameters" in given else {}
+    for name in grid.keys() & told.keys():
+        message = f"expected in parameters or in {GRID}, was in both"
+        raise malformed([Detail(f"{GRID}.{name}", message, "DUPLICATE")])
+    parameters = contract.resolved({name: json_bodies.listed(x) for name, x in told.items()})
+    axes = {
+        name: contract.checked_axis(name, json_bodies.listed(values), f"{GRID}.")
+        for name, values in grid.items()
+    }
+    return parameters, axes
 
 
 def data_version(ts: Instants, bars: Bars) -> str:
