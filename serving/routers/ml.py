@@ -10,7 +10,9 @@ from pydantic import Field
 from starlette.requests import Request
 
 from learning.edge import EDGE_TAG
+from market.errors import ModelNotFoundError
 from serving import features
+from serving.compute.contracts import unknown
 from serving.dependencies import ServicesDep
 from serving.models import choose
 from serving.responses import COMPUTE_ERRORS, ERRORS
@@ -69,7 +71,10 @@ def predict(
 ) -> MlAnswer:
     """Predict the class of the enhanced triple barrier from features by name."""
     response.headers.update(take(request, services))
-    served = choose(services.models.current, name=asked.model_id, kind=None, timeframe=None)
+    current = services.models.current
+    if asked.model_id not in {*current.served, *current.failures} and current.served:
+        raise ModelNotFoundError(f"model_id: {unknown(asked.model_id, sorted(current.served))}")
+    served = choose(current, name=asked.model_id, kind=None, timeframe=None)
     vector = features.given(asked.features, served.bundle.features)
     began = time.perf_counter()
     found = served.bundle.predict(vector.reshape(1, -1)).probabilities[0]

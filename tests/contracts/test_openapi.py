@@ -19,6 +19,7 @@ from schemathesis.python import asgi
 
 from serving.app import create_app
 from serving.compute.contracts import CONTRACTS
+from tests.serving.backtest_world import walk
 from tests.serving.fakes import World, book
 
 EXAMPLES = 60
@@ -31,6 +32,10 @@ OPERATIONS = [
     ("GET", "/metrics"),
     ("GET", "/prometheus"),
     ("POST", "/compute/batch"),
+    ("POST", "/backtest/run"),
+    ("POST", "/backtest/sweep"),
+    ("GET", "/backtest/results/{run_id}"),
+    ("POST", "/ml/predict"),
     *(("POST", f"/compute/{name}") for name in CONTRACTS),
 ]
 SERIES = {
@@ -39,6 +44,9 @@ SERIES = {
     "start_date": "2017-11-01",
     "end_date": "2018-01-31",
 }
+
+
+PRICES = walk(60)
 
 
 def examples_of(path: str) -> int:
@@ -86,6 +94,8 @@ def test_no_question_breaks_the_description(description: Any, method: str, path:
     def ask(case: schemathesis.Case[Any], *, is_known: bool) -> None:
         if is_known and path == "/v1/labels":  # else chance would never find the one series
             case.query = {**(case.query or {}), **SERIES}
+        if is_known and path.startswith("/backtest/") and isinstance(case.body, dict):
+            case.body = {**case.body, "prices": PRICES}  # nor bars that go together
         case.call_and_validate(checks=CHECKS)
 
     ask()
