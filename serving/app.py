@@ -60,7 +60,7 @@ def create_app(
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
-    Without a database, backtests and trials are kept until the process ends.
+    Without a database, backtests and trials are forgotten at the end of the lifespan.
     """
     measures = Metrics()
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)

@@ -44,7 +44,7 @@ class Database:
 
     @classmethod
     def in_memory(cls) -> Self:
-        """Return a database that ends with the process."""
+        """Return a database that is gone when it is closed."""
         return cls("sqlite://")
 
     @property
@@ -69,7 +69,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; a later transaction opens new ones."""
-        self._engine.dispose()
+        with self._migrating:
+            self._engine.dispose()
+            self._is_migrated = False  # what lay in memory is gone
 
     @contextmanager
     def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:

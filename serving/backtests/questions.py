@@ -136,8 +136,7 @@ def _parameters(
 ) -> tuple[Parameters, dict[str, list[float]]]:
     told = _object(given, "parameters") if "parameters" in given else {}
     for name in grid.keys() & told.keys():
-        message = f"expected in parameters or in {GRID}, was in both"
-        raise malformed([Detail(f"{GRID}.{name}", message, "DUPLICATE")])
+        raise InputError(f"{GRID}.{name}: expected in parameters or in {GRID}, was in both")
     parameters = contract.resolved({name: json_bodies.listed(x) for name, x in told.items()})
     axes = {
         name: contract.checked_axis(name, json_bodies.listed(values), f"{GRID}.")

@@ -369,6 +369,16 @@ def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:
     database.close()
 
 
+def test_one_in_memory_begins_anew_after_it_was_closed() -> None:
+    database = Database.in_memory()
+    runs_of(database).keep(info("a"), b"answer")
+    database.close()
+    assert runs_of(database).count("data", []).count == 0
+    with pytest.raises(UnknownRunError):
+        runs_of(database).read("a")
+    database.close()
+
+
 def test_which_databases_others_share(tmp_path: Path) -> None:
     assert Database.at(tmp_path / "w.db").is_shared
     assert Database("postgres://w@127.0.0.1/none").is_shared
