@@ -135,13 +135,14 @@ def _parameters(
     given: Mapping[str, Any], grid: Mapping[str, Any], contract: StrategyContract
 ) -> tuple[Parameters, dict[str, list[float]]]:
     told = _object(given, "parameters") if "parameters" in given else {}
-    for name in grid.keys() & told.keys():
-        raise InputError(f"{GRID}.{name}: expected in parameters or in {GRID}, was in both")
     parameters = contract.resolved({name: json_bodies.listed(x) for name, x in told.items()})
     axes = {
         name: contract.checked_axis(name, json_bodies.listed(values), f"{GRID}.")
         for name, values in grid.items()
     }
+    for name in axes:
+        if name in told:
+            raise InputError(f"{GRID}.{name}: expected in parameters or in {GRID}, was in both")
     return parameters, axes
 
 
