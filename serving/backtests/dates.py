@@ -36,13 +36,7 @@ def instants(texts: Sequence[Any], field: str) -> Instants:
 
     Raise ``MalformedRequestError``, value by value, for what is no date.
     """
-    wrong = [i for i, text in enumerate(texts) if type(text) is not str]
-    if wrong:
-        raise malformed(
-            Detail(f"{field}.{i}", "expected a text, an ISO 8601 date", "STRING_TYPE")
-            for i in wrong[:MAX_DETAILS]
-        )
-    read = _alike(pl.Series(texts, dtype=pl.String))
+    read = _alike(_strings(texts, field))
     known = read.is_not_null().to_numpy()
     out: Instants = read.dt.timestamp("us").fill_null(0).to_numpy().astype(np.int64)
     faults = []
@@ -58,6 +52,20 @@ def instants(texts: Sequence[Any], field: str) -> Instants:
     if faults:
         raise malformed(faults)
     return out
+
+
+def _strings(texts: Sequence[Any], field: str) -> pl.Series:
+    try:
+        read = pl.Series(texts, dtype=pl.String)
+    except TypeError:
+        read = None
+    if read is None or read.null_count():
+        wrong = [i for i, text in enumerate(texts) if type(text) is not str]
+        raise malformed(
+            Detail(f"{field}.{i}", "expected a text, an ISO 8601 date", "STRING_TYPE")
+            for i in wrong[:MAX_DETAILS]
+        )
+    return read
 
 
 def check_order(found: Instants, field: str) -> None:
