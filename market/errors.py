@@ -12,6 +12,7 @@
     ├── StorageError                  the lake could not do it (HTTP 503)
     │   ├── NotMaterializedError      nobody has made this partition yet (HTTP 404)
     │   ├── PartitionBusyError        another run is writing the same series (HTTP 409)
+    │   ├── UnknownRunError           no backtest has this run_id (HTTP 404)
     │   ├── StorageFullError          the disk is full
     │   └── CorruptPartitionError     a file does not hash to its name
     └── LearningError                 a model could not be trained, found or asked
@@ -97,6 +98,12 @@ class PartitionBusyError(StorageError):
     """Another run is writing the same series."""
 
     code = "PARTITION_BUSY"
+
+
+class UnknownRunError(StorageError):
+    """No backtest has this run_id, or it ended so long ago that it was forgotten."""
+
+    code = "UNKNOWN_RUN"
 
 
 class StorageFullError(StorageError):

@@ -28,13 +28,18 @@ class HomeSettings(BaseSettings):
         return self.home.resolve() / "data" / "lake"
 
     @property
+    def database(self) -> Path:
+        """File of the SQL database, where no other is named."""
+        return self.home.resolve() / "data" / "wavehouse.db"
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's own databases."""
         return self.home.resolve() / "data" / "dagster"
 
 
 class StorageSettings(BaseSettings):
-    """The lake."""
+    """The lake, and the SQL database."""
 
     model_config = _config("WAVEHOUSE_STORAGE_")
 
@@ -42,6 +47,7 @@ class StorageSettings(BaseSettings):
         0  # old versions kept a partition; 0 keeps all
     )
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
+    database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
 
 
 class ProviderSettings(BaseSettings):
@@ -87,3 +93,10 @@ class ServingSettings(BaseSettings):
     compute_cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # 0: none
     compute_cache_ttl_s: Annotated[float, Field(gt=0)] = 3600.0
     compute_warm: bool = True  # compile every kernel at the start, in the background
+    backtest_threads: Annotated[int, Field(ge=1)] = 2  # as many again for those nobody waits for
+    backtest_queue: Annotated[int, Field(ge=0)] = 16  # of those nobody waits for
+    backtest_lease_s: Annotated[float, Field(gt=0)] = 15.0  # a process unheard of so long is gone
+    backtest_keep_days: Annotated[float, Field(gt=0)] = 30.0  # results; trials are kept for ever
+    backtest_max_body_bytes: Annotated[int, Field(ge=1)] = 128_000_000
+    backtest_max_combinations: Annotated[int, Field(ge=1)] = 10_000  # a sweep
+    backtest_max_work: Annotated[int, Field(ge=1)] = 5_000_000_000  # combinations times bars

@@ -15,12 +15,14 @@ from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
 from market.settings import ServingSettings
 from serving import docs_pages, errors
+from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
-from serving.routers import compute, health, labels, metrics, models, predict
+from serving.routers import backtest, compute, health, labels, metrics, ml, models, predict
+from storage.database import Database
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
@@ -42,7 +44,7 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         redoc_url=None,
     )
     docs_pages.install(app)
-    for part in (predict, labels, compute, models, health, metrics):
+    for part in (predict, labels, compute, backtest, ml, models, health, metrics):
         app.include_router(part.router)
     return app
 
@@ -53,9 +55,13 @@ def create_app(
     lake: Lake,
     registry: ModelRegistry,
     book: InstrumentBook | None = None,
+    database: Database | None = None,
     load: BundleLoader = Bundle.load,
 ) -> FastAPI:
-    """Build the app; nothing is opened, read or started before its lifespan."""
+    """Build the app; nothing is opened, read or started before its lifespan.
+
+    Without a database, backtests and trials are forgotten at the end of the lifespan.
+    """
     measures = Metrics()
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
     services = Services(
@@ -65,6 +71,7 @@ def create_app(
         models=store,
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
+        backtests=BacktestService(settings, measures.compute, database or Database.in_memory()),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
@@ -74,7 +81,10 @@ def create_app(
         RequestMiddleware,
         metrics=measures,
         max_body_bytes=settings.max_body_bytes,
-        larger={"/compute/": settings.compute_max_body_bytes},
+        larger={
+            "/compute/": settings.compute_max_body_bytes,
+            "/backtest/": settings.backtest_max_body_bytes,
+        },
     )
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
@@ -87,10 +97,12 @@ def _lifespan(services: Services) -> LifespanOf:
         """Load the models by alias, follow the alias, warm the kernels, yield the typed state."""
         await anyio.to_thread.run_sync(services.models.refresh)
         services.compute.start()
+        services.backtests.start()
         try:
             with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.backtests.close)
 
     return lifespan

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from market.instruments import InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
+from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.metrics import Metrics
 from serving.models import ModelStore
@@ -24,6 +25,7 @@ class Services:
     models: ModelStore
     metrics: Metrics
     compute: ComputeService
+    backtests: BacktestService
     version: str
     started_at: dt.datetime
 

@@ -47,6 +47,7 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.ProviderError: 503,
     market_errors.StorageError: 503,
     market_errors.NotMaterializedError: 404,
+    market_errors.UnknownRunError: 404,
     market_errors.PartitionBusyError: 409,
     market_errors.LearningError: 500,
     market_errors.NotEnoughDataError: 400,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from market.instruments import load_instruments
 from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
 from serving.app import create_app
-from serving.routers import compute
+from serving.routers import counted
 
 
 def build(
@@ -21,6 +21,7 @@ def build(
 ) -> FastAPI:
     """Return the app over the Parquet lake and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
+    from storage.database import Database  # noqa: PLC0415
     from storage.lake import ParquetLake  # noqa: PLC0415
 
     lake = ParquetLake(
@@ -31,6 +32,9 @@ def build(
         lake=lake,
         registry=open_registry(learning.tracking_uri or tracking_uri(home.home)),
         book=load_instruments(home.instruments),
+        database=Database(storage.database_url.get_secret_value())
+        if storage.database_url.get_secret_value()
+        else Database.at(home.database),
     )
 
 
@@ -38,7 +42,7 @@ def request_log(settings: ServingSettings) -> None:
     """Write one JSON line a computation to standard error, if a setting says so."""
     if not settings.log_requests:
         return
-    lines = logging.getLogger(compute.REQUEST_LOG)
+    lines = logging.getLogger(counted.REQUEST_LOG)
     if not lines.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

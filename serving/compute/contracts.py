@@ -124,7 +124,7 @@ class Contract:
         out: dict[str, float] = {}
         for name, parameter in self.parameters.items():
             value = given.get(name, parameter.default)
-            fault = _fault(parameter, value)
+            fault = parameter_fault(parameter, value)
             if fault is not None:
                 wrong.append(Detail(f"{inside}{name}", *fault))
             else:
@@ -186,7 +186,8 @@ def contract_of(name: object, field: str) -> Contract:
     raise malformed([Detail(field, unknown(name, CONTRACTS), "UNKNOWN_INDICATOR")])
 
 
-def _fault(parameter: Parameter, value: object) -> tuple[str, str] | None:
+def parameter_fault(parameter: Parameter, value: object) -> tuple[str, str] | None:
+    """Return what is wrong with a parameter's value, and the code of it."""
     kind = "a whole number" if parameter.is_integer else "a number"
     limits = f"expected {kind} from {parameter.least} to {parameter.most}"
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -24,7 +24,7 @@ from serving.schemas import (
 
 router = APIRouter(tags=["predictions"], responses=ERRORS)
 
-_DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)  # of the classes -1, 0, +1
+DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)  # of the classes -1, 0, +1
 _EXAMPLES: Final[dict[str, Any]] = {
     "newest": {"value": {"instrument": "EURUSD", "timeframe": "H4"}},
     "given": {"value": {"features": {"log_return_1": 0.001}, "model_type": "xgboost"}},
@@ -76,12 +76,12 @@ def _answer(
         kind=served.bundle.kind,
         run_id=served.version.run_id,
         edge=served.version.tags.get(EDGE_TAG),
-        prediction=_DIRECTIONS[best],
+        prediction=DIRECTIONS[best],
         label=cast("Sign", best - 1),
         confidence=probabilities[best],
-        probabilities=Probabilities(**dict(zip(_DIRECTIONS, probabilities, strict=True))),
+        probabilities=Probabilities(**dict(zip(DIRECTIONS, probabilities, strict=True))),
         prediction_set=[
-            d for d, is_in in zip(_DIRECTIONS, predictions.sets[0], strict=True) if is_in
+            d for d, is_in in zip(DIRECTIONS, predictions.sets[0], strict=True) if is_in
         ],
         instrument=None if row is None else row.ref.key.instrument,
         timeframe=None if row is None else row.ref.key.timeframe,

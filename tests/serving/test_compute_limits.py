@@ -34,7 +34,7 @@ from serving.errors import (
     TimeLimitError,
     TooManyRequestsError,
 )
-from serving.routers.compute import REQUEST_LOG
+from serving.routers.counted import REQUEST_LOG
 from tests.serving.compute_world import JSON_TYPE, bars, read_stream, refusal, served, stream
 
 if sys.version_info >= (3, 14):

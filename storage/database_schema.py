@@ -1,0 +1,45 @@
+"""The tables of the SQL database, as the code knows them.
+
+A change here needs a migration in ``migrations/versions``: a test compares the two. Instants are
+microseconds since 1970, UTC.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+METADATA: Final = sa.MetaData()
+
+BACKTEST_RUNS: Final = sa.Table(
+    "backtest_runs",
+    METADATA,
+    sa.Column("run_id", sa.String(36), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),  # run, sweep
+    sa.Column("status", sa.String(16), nullable=False),  # pending, running, completed, failed
+    sa.Column("strategy_id", sa.String(64), nullable=False),
+    sa.Column("symbol", sa.String(64), nullable=False),
+    sa.Column("data_version", sa.String(64), nullable=False),
+    sa.Column("owner", sa.String(36), nullable=False),  # the process that has it
+    sa.Column("lease_until_us", sa.BigInteger, nullable=False),  # by then its owner is heard of
+    sa.Column("submitted_us", sa.BigInteger, nullable=False),
+    sa.Column("started_us", sa.BigInteger),
+    sa.Column("finished_us", sa.BigInteger),
+    sa.Column("answer", sa.LargeBinary),  # JSON, deflated
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_message", sa.Text),
+    sa.Index("ix_backtest_runs_status", "status", "lease_until_us"),
+    sa.Index("ix_backtest_runs_finished", "finished_us"),
+)
+"""One row a backtest or sweep that was asked for."""
+
+TRIALS: Final = sa.Table(
+    "trials",
+    METADATA,
+    sa.Column("data_version", sa.String(64), primary_key=True),
+    sa.Column("trial_key", sa.String(64), primary_key=True),  # hash of strategy and parameters
+    sa.Column("strategy_id", sa.String(64), nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),  # JSON
+    sa.Column("sharpe_per_bar", sa.Double),  # null where the equity is a flat line
+    sa.Column("counted_us", sa.BigInteger, nullable=False),
+)
+"""One row a set of parameters that was tried on some bars; never removed."""
