@@ -99,4 +99,4 @@ class ServingSettings(BaseSettings):
     backtest_keep_days: Annotated[float, Field(gt=0)] = 30.0  # results; trials are kept for ever
     backtest_max_body_bytes: Annotated[int, Field(ge=1)] = 128_000_000
     backtest_max_combinations: Annotated[int, Field(ge=1)] = 10_000  # a sweep
-    backtest_max_work: Annotated[int, Field(ge=1)] = 5_000_000_000  # combinations times bars
+    backtest_max_work: Annotated[int, Field(ge=1)] = 1_000_000_000  # combinations times bars

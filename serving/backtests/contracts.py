@@ -79,7 +79,7 @@ class StrategyContract:
             else:
                 parameter = self._number(name)
                 value = given.get(name, parameter.default)
-                out[name] = int(value) if parameter.is_integer else float(value)
+                out[name] = int(value) if parameter.is_integer else float(value) + 0.0  # one zero
         return out
 
     def checked_axis(self, name: str, values: Sequence[Any], inside: str) -> list[float]:
@@ -95,7 +95,7 @@ class StrategyContract:
                 wrong.append(Detail(f"{inside}{name}.{i}", *fault))
         if wrong:
             raise malformed(wrong)
-        out = [int(x) if parameter.is_integer else float(x) for x in values]
+        out = [int(x) if parameter.is_integer else float(x) + 0.0 for x in values]
         if len(set(out)) < len(out):
             twice = next(x for x in out if out.count(x) > 1)
             message = f"expected different values, was {twice} twice"

@@ -61,7 +61,10 @@ class Jobs:
             raise
         self._look_after()
         with self._lock:
-            self._active[info.run_id] = pool.submit(self._work, info.run_id, make)
+            if self._pool is pool:
+                self._active[info.run_id] = pool.submit(self._work, info.run_id, make)
+                return
+        self._give_up(info.run_id)
 
     def close(self) -> None:
         """Let what is computed end, and fail what waits: whoever asks is told that it was not."""
@@ -69,17 +72,18 @@ class Jobs:
             pool, self._pool = self._pool, None
             waiting = [run for run, job in self._active.items() if job is not None and job.cancel()]
         for run_id in waiting:
-            self._note(
-                self._runs.fail, run_id, "SERVER_STOPPED",
-                "run: expected to be computed, was waiting when the server stopped; ask again",
-            )  # fmt: skip
-            self._release(run_id)
+            self._give_up(run_id)
         if pool is not None:
             pool.shutdown()
         self._stop.set()
         if self._care is not None:
             self._care.join()
             self._care = None
+
+    def _give_up(self, run_id: str) -> None:
+        message = "run: expected to be computed, was waiting when the server stopped; ask again"
+        self._note(self._runs.fail, run_id, "SERVER_STOPPED", message)
+        self._release(run_id)
 
     def _work(self, run_id: str, make: Callable[[], bytes]) -> None:
         try:

@@ -213,9 +213,9 @@ def _refuse_first(
 
 
 def _timing_field(given: Mapping[str, Any], name: str, wrong: list[Detail]) -> Any:  # noqa: ANN401 - a timeframe, a name or a number
-    value = given.get(name)
-    if value is None:
+    if name not in given:
         return None
+    value = given[name]
     if name == "bars_per_year":
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and 0.0 < value <= MOST_A_YEAR:

@@ -7,17 +7,20 @@ an answer counts that answer.
 """
 
 import logging
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 import numpy as np
 
 from kernels import engine
 from kernels.backtest_orders import Bars
 from kernels.performance_metrics import SHARPE_PER_BAR
+from market.errors import UnknownRunError
 from market.settings import ServingSettings
 from serving.backtests import answers
 from serving.backtests.computing import computed_run, computed_sweep
@@ -44,6 +47,7 @@ from storage.database import Database
 log = logging.getLogger("wavehouse.backtests")
 
 MAX_LINES: Final = 50_000_000  # numbers of a sweep's averages, 400 MB
+_RUN_ID: Final = re.compile("[0-9a-f-]{36}")
 _DAY_S: Final = 86_400.0
 _WARM_BARS: Final = 600
 
@@ -87,6 +91,7 @@ class BacktestService:
         self._limits = SweepLimits(
             settings.backtest_max_combinations, settings.backtest_max_work, MAX_LINES
         )
+        self._stopping = threading.Event()
         self._warming: threading.Thread | None = None
 
     def start(self) -> None:
@@ -94,11 +99,15 @@ class BacktestService:
         self._workers.start()
         self._jobs.start(is_shared=self._database.is_shared)
         if self._settings.compute_warm:
-            self._warming = threading.Thread(target=warm, name="warm-backtests", daemon=True)
+            self._stopping.clear()
+            self._warming = threading.Thread(
+                target=warm, args=(self._stopping,), name="warm-backtests", daemon=True
+            )
             self._warming.start()
 
     def close(self) -> None:
         """End the threads: what is computed ends first, what waits has failed."""
+        self._stopping.set()
         self._workers.close()
         self._jobs.close()
         if self._warming is not None:
@@ -127,9 +136,12 @@ class BacktestService:
 
     async def read(self, run_id: str) -> bytes:
         """Return what became of a run; raise ``UnknownRunError`` if there is none."""
-        return await self._workers.run(self._read, run_id)
+        # not among the workers: whoever asks how far it is must not wait for what is computed
+        return await anyio.to_thread.run_sync(self._read, run_id)
 
     def _read(self, run_id: str) -> bytes:
+        if _RUN_ID.fullmatch(run_id) is None:
+            raise UnknownRunError("run_id: expected one that was given out, was of another form")
         run = self._runs.read(run_id)
         return run.answer or json_answers.whole(answers.progress(run))
 
@@ -196,13 +208,15 @@ class BacktestService:
 Begin = Callable[[Asked], tuple[RunInfo, Callable[[], Answered]]]
 
 
-def warm() -> None:
-    """Compile every kernel that a backtest can need, and load the calendars."""
+def warm(stopping: threading.Event) -> None:
+    """Compile every kernel that a backtest can need, and load the calendars; until told to stop."""
     close = 100.0 + np.sin(np.arange(_WARM_BARS, dtype=np.float64) / 7.0) * 5.0
     bars = Bars(open=close, close=close, high=close + 0.5, low=close - 0.5)
     ts = np.arange(_WARM_BARS, dtype=np.int64) * 60_000_000
     market = Market("WARM", ts, bars, timing_of(ts, None, None, None), data_version(ts, bars))
     for contract in CONTRACTS.values():
+        if stopping.is_set():
+            return
         question = RunQuestion(contract, market, contract.resolved({}))
         computed_run(question)
         computed_sweep(SweepQuestion(question, {}))
@@ -214,7 +228,7 @@ def _info(kind: str, asked: RunQuestion) -> RunInfo:
         run_id=str(uuid.uuid4()),
         kind=kind,
         strategy_id=asked.contract.name,
-        symbol=asked.market.symbol,
+        symbol=asked.market.symbol.replace("\0", "\ufffd"),  # Postgres has no word for it
         data_version=asked.market.data_version,
     )
 

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_a_database_that_is_away_is_not_the_caller_s_fault(tmp_path: Path) -> No
         for response in (
             client.post("/backtest/run", json=asked()),
             client.post("/backtest/run?async=true", json=asked()),
-            client.get("/backtest/results/a"),
+            client.get(f"/backtest/results/{uuid.uuid4()}"),
         ):
             assert refusal(response)[0] == 503
             assert "127.0.0.1" not in response.text
@@ -268,6 +269,23 @@ def test_a_stop_lets_what_runs_end_and_fails_what_waits(runs: BacktestRuns) -> N
     assert not stop.is_alive()
     assert runs.read("runs").status == "completed"
     assert runs.read("waits").error_code == "SERVER_STOPPED"
+
+
+def test_a_run_that_comes_amid_a_stop_fails_too(
+    runs: BacktestRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(runs, threads=1, waiting=5, lease_s=60.0, keep_s=3600.0)
+    jobs.start(is_shared=False)
+    submit = runs.submit
+
+    def stopped(info: RunInfo) -> None:
+        submit(info)
+        jobs.close()
+
+    monkeypatch.setattr(runs, "submit", stopped)
+    jobs.submit(info("late"), Gate())
+    assert runs.read("late").error_code == "SERVER_STOPPED"
+    jobs.close()
 
 
 def test_a_long_run_keeps_its_lease(database: Database) -> None:

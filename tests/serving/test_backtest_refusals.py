@@ -65,7 +65,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("parameters.initial_capital", 0, 422), ("parameters.position_size", 1.01, 422),
         ("parameters.position_size", 0, 422), ("parameters.transaction_cost", -0.1, 422),
         ("parameters.slippage", 1, 422), ("parameters.volatility", 1, 422),
-        ("timeframe", "H2", 422), ("timeframe", 5, 422), ("timeframe", "W", 400),
+        ("timeframe", "H2", 422), ("timeframe", None, 422), ("calendar", None, 422),
+        ("timeframe", 5, 422), ("timeframe", "W", 400),
         ("calendar", "nse", 422), ("calendar", ["fx"], 422), ("bars_per_year", 0, 422),
         ("bars_per_year", "252", 422), ("bars_per_year", 1e9, 422), ("window", 1, 422),
     ],
@@ -184,6 +185,18 @@ def test_a_body_is_json_packed_or_not(client: TestClient) -> None:
     assert refusal(client.post("/backtest/run", content=b"[" * 10**6, headers=JSON_TYPE))[0] == 422
     broken = client.post("/backtest/run", content=text[:-1], headers=JSON_TYPE)
     assert refusal(broken)[:2] == (422, "INVALID_JSON")
+
+
+def test_a_body_has_its_own_bound(tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = json.dumps(asked()).encode()
+    folder = tmp_path_factory.mktemp("lake")
+    with served(folder, max_body_bytes=10, backtest_max_body_bytes=len(text)) as client:
+        whole = client.post("/backtest/run", content=text, headers=JSON_TYPE)
+        assert whole.status_code == 200
+        headers = JSON_TYPE | {"content-encoding": "gzip"}
+        for body, sent in ((text + b" ", JSON_TYPE), (gzip.compress(text + b" " * 99), headers)):
+            response = client.post("/backtest/run", content=body, headers=sent)
+            assert refusal(response)[:2] == (413, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize("run_id", ["nothing", "0" * 36, "..", "%00", "é"])

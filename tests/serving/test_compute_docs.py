@@ -1,4 +1,4 @@
-"""The examples of ``docs/compute.md``, run against a server."""
+"""The examples of ``docs/compute.md`` and ``docs/backtest.md``, run against a server."""
 
 import json
 import re
@@ -19,11 +19,16 @@ from storage.lake import ParquetLake
 from tests.serving.compute_world import SETTINGS
 from tests.serving.fakes import FakeRegistry
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "compute.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(bash|json|python)\n(.*?)```", PAGE, re.DOTALL)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = ("compute.md", "backtest.md")
+FENCED = re.compile(r"```(bash|json|python)\n(.*?)```", re.DOTALL)
+BLOCKS = [block for page in PAGES for block in FENCED.findall((DOCS / page).read_text("utf-8"))]
 SHELL = [(text, BLOCKS[i + 1][1]) for i, (kind, text) in enumerate(BLOCKS) if kind == "bash"]
-PYTHON = [text for kind, text in BLOCKS if kind == "python"]
-VARYING = {"computation_time_ms", "total_computation_time_ms", "mojo_used", "trace_id", "timestamp"}
+PYTHON = [text for kind, text in BLOCKS if kind == "python" and "127.0.0.1" in text]
+VARYING = {
+    "computation_time_ms", "total_computation_time_ms", "mojo_used", "trace_id", "timestamp",
+    "run_id", "submitted_at", "started_at", "finished_at",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +70,8 @@ def test_a_command_answers_as_the_page_says(base: str, command: str, answer: str
 
 @pytest.mark.parametrize("program", PYTHON)
 def test_a_program_runs(base: str, program: str) -> None:
-    exec(compile(program.replace("127.0.0.1:8000", base), "compute.md", "exec"), {})  # noqa: S102
+    exec(compile(program.replace("127.0.0.1:8000", base), "docs", "exec"), {})  # noqa: S102
 
 
 def test_the_page_has_examples_of_every_kind() -> None:
-    assert (len(SHELL), len(PYTHON)) == (5, 2)
+    assert (len(SHELL), len(PYTHON)) == (8, 2)
