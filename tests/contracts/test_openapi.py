@@ -18,6 +18,7 @@ from schemathesis.checks import (
 from schemathesis.python import asgi
 
 from serving.app import create_app
+from serving.backtests.service import warm
 from serving.compute.contracts import CONTRACTS
 from tests.serving.backtest_world import walk
 from tests.serving.fakes import World, book
@@ -66,6 +67,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Yield the description of an app with data and a model behind it."""
+    warm()  # as a server does, which then compiles nothing while it is asked
     world = World(tmp_path_factory.mktemp("world"))
     world.register(1)
     app = create_app(world.settings, lake=world.lake, registry=world.registry, book=book())
