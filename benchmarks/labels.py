@@ -265,7 +265,8 @@ def _timed(calls: dict[str, tuple[Call, int]], rounds: int, *, beside: str) -> l
 
 def _ns(passage: list[dict[str, Any]], horizon: int) -> float:
     """Return what an entry takes us, whatever the barriers."""
-    return statistics.median(p["rows"][0]["ns"] for p in passage if p["horizon"] == horizon)
+    times: list[float] = [p["rows"][0]["ns"] for p in passage if p["horizon"] == horizon]
+    return statistics.median(times)
 
 
 def _show(what: str, rows: list[dict[str, Any]]) -> None:
