@@ -149,7 +149,9 @@ def bolb() -> Callable[..., Any] | None:
         return None
 
 
-def passage_contest(horizon: int, deviations: float, rounds: int) -> dict[str, Any]:
+def passage_contest(
+    horizon: int, deviations: float, theirs: Callable[..., Any] | None, rounds: int
+) -> dict[str, Any]:
     """Return what a label at every bar takes, after comparing it with vectorbt's."""
     close = walk(N_BARS, BAR_SIGMA)[3]
     width = deviations * BAR_SIGMA * horizon**0.5
@@ -158,7 +160,6 @@ def passage_contest(horizon: int, deviations: float, rounds: int) -> dict[str, A
             (close, close), close * (1.0 + width), close * (1.0 - width), horizon=horizon
         )
     }
-    theirs = bolb()
     if theirs is not None:
         column, threshold = close[:, None].copy(), np.full((1, 1), width)
         calls["vectorbt"] = lambda: theirs(column, horizon, threshold, threshold, 1, flex_2d=True)
@@ -262,6 +263,12 @@ def _timed(calls: dict[str, tuple[Call, int]], rounds: int, *, beside: str) -> l
     ]
 
 
+def _ns(passage: list[dict[str, Any]], horizon: int) -> float:
+    """Return what an entry takes us, whatever the barriers."""
+    times: list[float] = [p["rows"][0]["ns"] for p in passage if p["horizon"] == horizon]
+    return statistics.median(times)
+
+
 def _show(what: str, rows: list[dict[str, Any]]) -> None:
     print(what)
     for row in rows:
@@ -282,15 +289,18 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         what: nested_contest(nested_case(has_levels=has), rounds)
         for what, has in (("two ATR", False), ("with levels", True))
     }
-    passage = [passage_contest(h, k, rounds) for h in HORIZONS for k in DEVIATIONS]
+    peer = bolb()
+    passage = [passage_contest(h, k, peer, rounds) for h in HORIZONS for k in DEVIATIONS]
+    near, far = (_ns(passage, horizon) for horizon in HORIZONS)
     machine = level_contest(rounds)
     result = {
         "benchmark": "labels",
         "rounds": rounds,
-        "vectorbt": importlib.metadata.version("vectorbt") if bolb() else None,
+        "vectorbt": importlib.metadata.version("vectorbt") if peer else None,
         "scipy": importlib.metadata.version("scipy"),
         "nested": nested,
         "passage": passage,
+        "passage_far_over_near": far / near,
         "levels": machine,
     }
     for what, found in nested.items():
@@ -298,6 +308,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         _show(f"H4 on minutes, {what}: {touched}", found["rows"])
     for found in passage:
         _show(f"horizon {found['horizon']:,}, {found['deviations']} deviations", found["rows"])
+    print(f"ours at the far horizon over ours at the near one: {far / near:.2f}")
     _show(f"levels, {machine['events_per_candle']:.2f} events a candle", machine["rows"])
     if options.json:
         options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

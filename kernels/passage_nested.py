@@ -13,7 +13,7 @@ from kernels.first_touch import BOTH, LOWER, UPPER, path_windows
 from kernels.gate import Instants, Series, instants, series
 from kernels.jit import compiled_borrowing, compiled_inline
 
-_CHUNK = 16  # fine bars compared in one go
+_CHUNK = 4  # fine bars compared in one go; memory bounds it, and more of them read too far
 
 
 class NestedTouch(NamedTuple):

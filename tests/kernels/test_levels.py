@@ -1,10 +1,13 @@
 """The level machine: its laws, its slow twin, and each of its ten events by hand."""
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 import talib
 from hypothesis import given, settings
@@ -279,6 +282,24 @@ def test_the_default_rules_agree_with_the_slow_twin_too() -> None:
     run, book = play(bars, Rules()), naive.replay(candles(bars), Rules())
     assert told(run) == list(naive.rows(book.events))
     assert {e[1] for e in told(run)} == set(EVENTS)
+
+
+def test_events_of_ten_recorded_years_stay_what_they_were(shared_data: Path) -> None:
+    rows = pl.read_parquet(shared_data / "ohlcv" / "EURUSD_1h_oanda_2007-2016_bid.parquet")
+    bars: Bars = tuple(rows[c].to_numpy() for c in ("open", "high", "low", "close"))  # type: ignore[assignment]
+    ts = rows["ts"].cast(pl.Datetime("us")).to_physical().to_numpy()
+    log = extend(initial(), bars, ts).events
+    counts = dict(zip(EVENTS, np.bincount(log.code, minlength=len(EVENTS)).tolist(), strict=True))
+    assert counts == {
+        "NEW_SUPPORT": 9341, "NEW_RESISTANCE": 9393,
+        "FLIP_TO_SUPPORT": 12836, "FLIP_TO_RESISTANCE": 12822,
+        "TOUCH_UP": 13163, "TOUCH_DOWN": 12914,
+        "BREAK_SUPPORT": 19979, "BREAK_RESISTANCE": 19972,
+        "DEACTIVATE_UP": 9292, "DEACTIVATE_DOWN": 9417,
+    }  # fmt: skip
+    # bar, code, birth, kind and price: nothing here has gone through an exponential
+    digest = hashlib.sha256(b"".join(column.tobytes() for column in log[:5])).hexdigest()
+    assert digest.startswith("a4265cc2ce4eac28")
 
 
 def test_a_log_that_fills_up_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
