@@ -157,11 +157,13 @@ def limits(kernel: StatefulKernel) -> list[dict[str, float]]:
 def test_equal_bit_by_bit_at_the_limits_of_every_parameter(kernel: StatefulKernel) -> None:
     for parameters in limits(kernel):
         first = kernel.warmup(**parameters)
-        given_bars = made_bars(first + 600, 17, 1e-6)
+        given_bars = made_bars(3 * first + 600, 17, 1e-6)
         expected = kernel.run(given_bars, None, **parameters)
-        cuts = [1, 2, first // 2, first - 1, first, first + 1, first + 2, first + 513]
-        got, _ = in_chunks(kernel, given_bars, [c for c in cuts if c > 0], parameters)
-        assert_same_bits(got, expected)
+        by_bars = [1, 2, first // 2, first - 1, first, first + 1, first + 2, first + 513]
+        by_windows = [first, 2 * first, 3 * first + 1, 3 * first + 2]
+        for cuts in (by_bars, by_windows):
+            got, _ = in_chunks(kernel, given_bars, [c for c in cuts if c > 0], parameters)
+            assert_same_bits(got, expected)
         known = np.all([np.isfinite(np.atleast_2d(x)).all(axis=0) for x in expected], axis=0)
         assert not known[:first].any()
         assert known[first:].all()
