@@ -22,7 +22,7 @@ from kernels.recurrences import (
     recurrence,
     recurrence_state,
     resume,
-    row_size,
+    scratch,
     suspend,
 )
 from kernels.states import at_least, carried, column, kept, ratio
@@ -228,8 +228,7 @@ def _check_macd(fast: int, slow: int, signal: int) -> tuple[int, int, int]:
 
 @compiled
 def _rsi(close: Series, period: int, state: Series, out: Series) -> None:
-    size = row_size(close.size)
-    room, kept_bars = np.empty((7, size)), np.empty(size, np.int64)
+    room, kept_bars = scratch(7, close.size), np.empty(min(close.size, BLOCK), np.int64)
     given, rising, gains, work = room[:1], room[1], room[2], room[3]
     falling, losses, work_2 = room[4], room[5], room[6]
     before, own, own_2 = np.nan, recurrence(1), recurrence(1)
@@ -271,8 +270,7 @@ def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three line
     average: Series,
     histogram: Series,
 ) -> None:
-    size = row_size(close.size)
-    room, kept_bars = np.empty((7, size)), np.empty(size, np.int64)
+    room, kept_bars = scratch(7, close.size), np.empty(min(close.size, BLOCK), np.int64)
     given, prices, gaps, work, work_2 = room[:1], room[0], room[1], room[2], room[3]
     quick, steady, smoothed = room[4], room[5], room[6]
     own, own_2, own_3 = recurrence(slow - fast), recurrence(0), recurrence(0)

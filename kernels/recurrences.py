@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from kernels.blocks import BLOCK, U, close_up, gather, put
-from kernels.gate import Series
+from kernels.blocks import BLOCK, U, aligned, close_up, gather, put, whole_lines
+from kernels.gate import Matrix, Series
 from kernels.jit import compiled, compiled_borrowing, compiled_inline
 
 AHEAD: Final = 8
@@ -30,7 +30,7 @@ BEHIND: Final = 7
 
 RECURRENCE_SIZE: Final = 2 + AHEAD + BEHIND
 
-_SPARE: Final = 40  # values: five cache lines, at least AHEAD
+_SPARE: Final = 32  # values: four cache lines
 
 Lane = tuple[Series, Series, Series, int, float, Series]
 """What one average works in: values, averages, scratch, period, weight, state."""
@@ -46,7 +46,7 @@ def recurrence_state(wait: int = 0) -> Series:
 @compiled
 def smooth(x: Series, period: int, weight: float, state: Series, out: Series) -> None:
     """Write the average of ``x`` to ``out``, continuing from ``state`` (empty: from the start)."""
-    room, kept = np.empty((3, row_size(x.size))), np.empty(min(x.size, BLOCK), np.int64)
+    room, kept = scratch(3, x.size), np.empty(min(x.size, BLOCK), np.int64)
     given, values, averages, work = room[:1], room[0], room[1], room[2]
     own = state if state.size else recurrence(0)
     lane: Lane = (values, averages, work, period, weight, own)
@@ -64,14 +64,14 @@ def smooth(x: Series, period: int, weight: float, state: Series, out: Series) ->
         suspend(lane)
 
 
-@compiled_borrowing
-def row_size(bars: int) -> int:
-    """Return how long a row is made for a block of at most so many bars.
+@compiled
+def scratch(rows: int, bars: int) -> Matrix:
+    """Return rows to work in over a series of so many bars, in one allocation.
 
-    Rows of one matrix cost one allocation. A page's length apart, a row's load would seem to wait
-    for the store to another.
+    Rows that lay a page apart would have a load from one wait for a store to another.
     """
-    return min(bars, BLOCK) + _SPARE
+    size = whole_lines(min(bars, BLOCK) + AHEAD) + _SPARE
+    return aligned(rows * size).reshape((rows, size))
 
 
 @compiled

@@ -18,7 +18,7 @@ from kernels.recurrences import (
     recurrence,
     recurrence_state,
     resume,
-    row_size,
+    scratch,
     suspend,
 )
 from kernels.states import NO_STATE, at_least, kept, same_length
@@ -238,8 +238,7 @@ def _above_zero(width: float) -> float:
 
 @compiled
 def _atr(high: Series, low: Series, close: Series, period: int, state: Series, out: Series) -> None:
-    size = row_size(close.size)
-    room, kept_bars = np.empty((6, size)), np.empty(size, np.int64)
+    room, kept_bars = scratch(6, close.size), np.empty(min(close.size, BLOCK), np.int64)
     given, highs, lows, closes = room[:3], room[0], room[1], room[2]
     ranges, averages, work = room[3], room[4], room[5]
     before, own = np.nan, recurrence(1)

@@ -7,7 +7,16 @@ nothing was traded, or nothing moved, an oscillator answers with the middle of i
 import numpy as np
 import numpy.typing as npt
 
-from kernels.blocks import BLOCK, WINDOW_BLOCK, U, close_up, gather, put
+from kernels.blocks import (
+    BLOCK,
+    WINDOW_BLOCK,
+    U,
+    aligned,
+    close_up,
+    gather,
+    put,
+    whole_lines,
+)
 from kernels.gate import Series, series, target
 from kernels.jit import compiled, compiled_borrowing, compiled_ieee
 from kernels.states import at_least, carried, columns, kept, ratio, same_length
@@ -340,7 +349,7 @@ def _mfi(  # noqa: PLR0913, PLR0917 - four series, a period, how it goes on
     past = period - 1
     size = min(close.size, WINDOW_BLOCK)
     prices, rises, falls = np.empty(size + 1), np.empty(size + past), np.empty(size + past)
-    risen, fallen, work = np.empty(size), np.empty(size), np.empty(2 * (size + period))
+    risen, fallen, work = aligned(size), aligned(size), aligned(2 * whole_lines(size + period))
     own = state if state.size else np.full(2 * period - 1, np.nan)
     steps = steps_to(period, FIVE)
     prices[0] = own[0]

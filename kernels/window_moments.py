@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from kernels.blocks import U
+from kernels.blocks import U, aligned
 from kernels.gate import Instants, Series
 from kernels.jit import compiled, compiled_borrowing
 from kernels.window_sums import FIVE, FOUR, THREE, TWO, widened
@@ -30,7 +30,7 @@ _THIRD: Final = 1.0 / 3.0
 @compiled
 def moments_room(size: int) -> Room:
     """Return room for ``window_moments`` over ``size`` values; the first stays 0."""
-    return np.zeros(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    return np.zeros(size), aligned(size), aligned(size), aligned(size), aligned(size)
 
 
 @compiled_borrowing

@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from kernels.blocks import U
+from kernels.blocks import U, aligned, whole_lines
 from kernels.gate import Instants, Series
 from kernels.jit import compiled, compiled_borrowing
 
-WIDE_BLOCK: Final = 2048
+WIDE_BLOCK: Final = 1024
 """Bars in a block of a kernel with a few columns: three of them fit 48 KiB."""
 
 ONE_MORE: Final = 1
@@ -173,7 +173,7 @@ def window_total(x: Series, period: int, scale: float, state: Series, out: Serie
     """
     past = period - 1
     steps = steps_to(period, FIVE)
-    work = np.empty(2 * (min(x.size, WIDE_BLOCK) + period))
+    work = aligned(2 * whole_lines(min(x.size, WIDE_BLOCK) + period))
     if state.size:
         head, early = joined(state, x), min(past, x.size)
         for start in range(0, early, WIDE_BLOCK):

@@ -4,7 +4,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, product
 from time import perf_counter
 from typing import Any
 
@@ -95,7 +96,7 @@ def some_parameters(data: st.DataObject, kernel: StatefulKernel, most: float) ->
         out[p.name] = data.draw(drawn, label=p.name)
     try:
         resolved = kernel.resolved(out)
-        kernel.run(made_bars(0, 0, 1.0), **resolved)
+        kernel.run(made_bars(0, 0, 1.0), None, **resolved)
     except ValueError:  # slow below fast, and the like
         reject()
     return resolved
@@ -129,7 +130,7 @@ def test_equal_bit_by_bit_across_the_edges_of_blocks(kernel: StatefulKernel, gap
     for block in (blocks.BLOCK, blocks.WINDOW_BLOCK):
         cuts += [block - 1, block, block + 1, 2 * block + 7, 2 * block + 8]
     parameters = kernel.resolved({"period": 200} if _has_long_period(kernel) else {})
-    expected = kernel.run(given_bars, **parameters)
+    expected = kernel.run(given_bars, None, **parameters)
     got, _ = in_chunks(kernel, given_bars, cuts, parameters)
     assert_same_bits(got, expected)
     tail = kernel.run(part(given_bars, 0, wide + 3), None, **parameters)
@@ -138,6 +139,50 @@ def test_equal_bit_by_bit_across_the_edges_of_blocks(kernel: StatefulKernel, gap
 
 def _has_long_period(kernel: StatefulKernel) -> bool:
     return any(p.name == "period" and p.most >= 200 for p in kernel.parameters)
+
+
+def limits(kernel: StatefulKernel) -> list[dict[str, float]]:
+    """Return the ends of the service's limits, in every way in which parameters go together."""
+    ends = [[(p.name, end) for end in (p.least, p.most)] for p in kernel.parameters]
+    found = []
+    for each in product(*ends):
+        with suppress(ValueError):  # slow below fast, and the like
+            resolved = kernel.resolved(dict(each))
+            kernel.run(made_bars(0, 0, 1.0), None, **resolved)
+            found.append(resolved)
+    return found
+
+
+@by_registry
+def test_equal_bit_by_bit_at_the_limits_of_every_parameter(kernel: StatefulKernel) -> None:
+    for parameters in limits(kernel):
+        first = kernel.warmup(**parameters)
+        given_bars = made_bars(3 * first + 600, 17, 1e-6)
+        expected = kernel.run(given_bars, None, **parameters)
+        by_bars = [1, 2, first // 2, first - 1, first, first + 1, first + 2, first + 513]
+        by_windows = [first, 2 * first, 3 * first + 1, 3 * first + 2]
+        for cuts in (by_bars, by_windows):
+            got, _ = in_chunks(kernel, given_bars, [c for c in cuts if c > 0], parameters)
+            assert_same_bits(got, expected)
+        known = np.all([np.isfinite(np.atleast_2d(x)).all(axis=0) for x in expected], axis=0)
+        assert not known[:first].any()
+        assert known[first:].all()
+
+
+@by_registry
+def test_a_state_does_not_grow_and_is_all_that_a_step_needs(kernel: StatefulKernel) -> None:
+    for parameters in limits(kernel):
+        given_bars = made_bars(3_001, 18, 1e-6)
+        state = kernel.init(**parameters)
+        size = state.nbytes
+        for start, end in ((0, 40), (40, 1_000), (1_000, 3_000)):
+            kernel.run(part(given_bars, start, end), state, **parameters)
+            stored = state.tobytes()
+            assert len(stored) == size
+            state = np.frombuffer(stored).copy()
+        last = kernel.step(state, {k: v[-1] for k, v in given_bars.items()}, **parameters)
+        batch = kernel.run(given_bars, None, **parameters)
+        assert_same_bits((np.array(last),), (np.concatenate([x[..., -1:].ravel() for x in batch]),))
 
 
 @by_registry
@@ -199,7 +244,7 @@ def test_warm_up_is_as_long_as_the_registry_says(kernel: StatefulKernel) -> None
 def test_warm_up_follows_from_the_parameters(kernel: StatefulKernel, data: st.DataObject) -> None:
     parameters = some_parameters(data, kernel, most=60)
     first = kernel.warmup(**parameters)
-    out = kernel.run(made_bars(first + 2, 13, 1e-6), **parameters)
+    out = kernel.run(made_bars(first + 2, 13, 1e-6), None, **parameters)
     known = [np.isfinite(np.atleast_2d(x)).all(axis=0) for x in out]
     assert list(np.flatnonzero(np.all(known, axis=0))) == [first, first + 1]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kernels import engine
+from kernels.averages import ema
 from kernels.first_touch import _first_touch, first_touch
 from kernels.jit import Compiled
 
@@ -177,6 +178,23 @@ def test_what_numba_has_not_made_yet_is_mojo_s(monkeypatch: pytest.MonkeyPatch) 
     assert engine.engine_of("ema", twin) == "numba"
     assert engine.engine_of("sma", twin) == "mojo"
     assert engine.engine_of("wma", Compiled(lambda *_: None)) == "numba"  # Mojo has none
+
+
+@pytest.mark.usefixtures("library")
+def test_long_series_are_mojo_s_where_it_is_faster_over_them() -> None:
+    twin = Compiled(lambda *_: None)
+    twin._dispatcher = twin.py_func
+    assert set(engine.SIGNATURES) >= engine.FASTER_OVER_LONG
+    assert engine.engine_of("ema", twin, engine.LONG - 1) == "numba"
+    assert engine.engine_of("ema", twin, engine.LONG) == "mojo"
+    assert engine.engine_of("ema_rows", twin, engine.LONG) == "numba"
+    with engine.forced("numba"):
+        short, long = np.ones(engine.LONG - 1), np.ones(engine.LONG)
+        ema(short)
+    for series, expected in ((short, "numba"), (long, "mojo")):
+        with engine.recorded() as ran:
+            ema(series)
+        assert ran == {"ema": expected}
 
 
 def test_numba_can_be_demanded() -> None:
