@@ -49,7 +49,12 @@ SIGNATURES: Final[Mapping[str, str]] = {
 }
 
 # Kernels that the library runs faster than numba: ``python -m benchmarks.mojo``, docs/mojo.md.
-FASTER: Final = frozenset({"first_touch", "panel_rows", "panel_tiles"})
+FASTER: Final = frozenset(
+    {
+        "first_touch", "panel_rows", "panel_tiles",
+        "sma_rows", "ema_rows", "rsi_rows", "macd_rows", "bollinger_rows",
+    }
+)  # fmt: skip
 
 SOURCES: Final = Path(__file__).resolve().parent / "mojo"
 BUILT: Final = SOURCES / "build" / "libwavehouse.so"

@@ -87,6 +87,38 @@ def test_it_has_no_path_of_the_machine_that_built_it(library: Path) -> None:
     assert sys.prefix.encode() not in library.read_bytes()
 
 
+def test_the_document_says_which_engine_runs_what() -> None:
+    text = (KERNELS.parent / "docs" / "mojo.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- engines:begin -->")[2].partition("<!-- engines:end -->")[0]
+    told = {
+        kernel: cells[3].strip()
+        for cells in (line.split("|") for line in table.splitlines() if "`" in line)
+        for kernel in re.findall("`([a-z_]+)`", cells[1])
+    }
+    faster = {k: "Mojo" if k in engine.FASTER else "numba" for k in engine.SIGNATURES}
+    assert told == faster
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_leave_one_library(library: Path, tmp_path: Path) -> None:
+    from kernels.mojo import build  # noqa: PLC0415 - this test alone
+
+    if not (build._tool("mojo") and build._tool("lld")):
+        pytest.skip("the compiler of the extra `mojo` is not installed")
+    copied = tmp_path / "kernels"
+    shutil.copytree(KERNELS, copied, ignore=shutil.ignore_patterns("__pycache__", "build"))
+    assert asked(tmp_path)[0] == "False"
+    known = {k: v for k, v in os.environ.items() if not k.startswith(("WAVEHOUSE", "PYTHON"))}
+    command = [sys.executable, "-m", "kernels.mojo.build"]
+    builds = [
+        subprocess.Popen(command, cwd=tmp_path, env=known, stdout=subprocess.DEVNULL)  # noqa: S603
+        for _ in range(2)
+    ]
+    assert [each.wait(timeout=300) for each in builds] == [0, 0]
+    assert [path.name for path in (copied / "mojo" / "build").iterdir()] == [library.name]
+    assert asked(tmp_path) == ["True", "mojo", "1", ""]
+
+
 @pytest.mark.usefixtures("library")
 def test_a_cold_process_answers_without_numba() -> None:
     code = f"{ASK}\nimport sys; print('numba' in sys.modules)"
