@@ -28,7 +28,7 @@ from kernels.volatility import bollinger_bands
 
 ROUNDS = 11
 LONG_ENOUGH_S = 2e-3
-SERIES = (10_000, 1_000_000)
+SERIES = (10_000, 100_000, 1_000_000, 10_000_000)
 HORIZONS = (100, 1_000, 10_000)
 
 Call = Callable[[], object]
@@ -165,6 +165,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "rounds": options.rounds,
         "library_bytes": engine.BUILT.stat().st_size,
         "faster": sorted(engine.FASTER),
+        "faster_from": dict(engine.FASTER_FROM),
         "rows": found,
     }
     for row in found:

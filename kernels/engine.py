@@ -56,6 +56,11 @@ FASTER: Final = frozenset(
     }
 )  # fmt: skip
 
+# Of one series: from so many bars on, which are more than the caches keep; it writes past them.
+FASTER_FROM: Final[Mapping[str, int]] = {
+    "sma": 250_000, "ema": 2_000_000, "rsi": 2_000_000, "macd": 1_000_000, "bollinger": 1_000_000,
+}  # fmt: skip
+
 SOURCES: Final = Path(__file__).resolve().parent / "mojo"
 BUILT: Final = SOURCES / "build" / "libwavehouse.so"
 
@@ -86,9 +91,15 @@ def why_not() -> str:
     return library().reason
 
 
-def engine_of(kernel: str, compiled: Callable[..., None]) -> Engine:
-    """Say which engine would run ``kernel`` now."""
-    return "numba" if _function(kernel, compiled) is None else "mojo"
+def engine_of(kernel: str, compiled: Callable[..., None], *args: object) -> Engine:
+    """Say which engine would run ``kernel`` over ``args`` now."""
+    return "numba" if _function(kernel, compiled, args) is None else "mojo"
+
+
+def _is_faster(kernel: str, args: tuple[Any, ...]) -> bool:
+    """Say whether Mojo is the faster one at ``kernel``, both being ready."""
+    least = FASTER_FROM.get(kernel)
+    return kernel in FASTER or (least is not None and bool(args) and args[0].size >= least)
 
 
 def run(kernel: str, compiled: Callable[..., None], *args: object) -> None:
@@ -98,11 +109,13 @@ def run(kernel: str, compiled: Callable[..., None], *args: object) -> None:
     tuple is what is in it.
     """
     record, is_warm = _RECORD.get(), type(compiled) is not Compiled
-    is_plain = is_warm and record is None and _FORCED.get() is None and kernel not in FASTER
-    if is_plain and environment() != "mojo":  # numba's: the long way takes as long as 500 bars
+    is_plain = is_warm and record is None and _FORCED.get() is None
+    if (
+        is_plain and not _is_faster(kernel, args) and environment() != "mojo"
+    ):  # numba's: the long way takes as long as 500 bars
         compiled(*args)
         return
-    function = _function(kernel, compiled)
+    function = _function(kernel, compiled, args)
     status = _REFUSED if function is None else function(*_flat(args))
     if status == _OTHER_ARRAY:
         raise TypeError(f"{kernel}: expected contiguous arrays of its types")
@@ -184,7 +197,9 @@ def opened(path: Path) -> dict[str, Callable[..., int]]:
     return {kernel: _declared(loaded, kernel) for kernel in SIGNATURES}
 
 
-def _function(kernel: str, compiled: Callable[..., None]) -> Callable[..., int] | None:
+def _function(
+    kernel: str, compiled: Callable[..., None], args: tuple[Any, ...]
+) -> Callable[..., int] | None:
     choice = _FORCED.get() or environment()
     if choice == "numba":
         return None
@@ -194,7 +209,7 @@ def _function(kernel: str, compiled: Callable[..., None]) -> Callable[..., int] 
             raise RuntimeError(f"engine: expected mojo, but {known.reason}")
         return known.functions.get(kernel)
     is_cold = isinstance(compiled, Compiled) and not compiled.is_made
-    return known.functions.get(kernel) if kernel in FASTER or is_cold else None
+    return known.functions.get(kernel) if is_cold or _is_faster(kernel, args) else None
 
 
 @cache
