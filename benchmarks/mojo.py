@@ -1,15 +1,14 @@
-"""Each kernel that Mojo has, on numba, on Mojo and in TA-Lib, in one run; and the first answer.
+"""Each kernel that Mojo has, on numba, on Mojo and in TA-Lib, in one run.
 
 Run ``make mojo`` before, then ``python -m benchmarks.mojo --json OUT``. Contenders take turns; a
 figure is the median of the rounds, a ratio the median of the rounds' ratios. Time is the thread's
-own, so that a busy machine counts less; the first answer is timed by the clock, in a process each.
+own, so that a busy machine counts less. The panel is in ``benchmarks.panels``, the first answer of
+a process in ``benchmarks.cold``.
 """
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,31 +23,16 @@ from kernels import engine
 from kernels.averages import ema, sma
 from kernels.first_touch import first_touch
 from kernels.momentum import macd, rsi
-from kernels.panel import aligned, panel, panel_tiles, tiled
 from kernels.rows import rows
 from kernels.volatility import bollinger_bands
 
 ROUNDS = 11
-ROOT = Path(__file__).resolve().parent.parent
 LONG_ENOUGH_S = 2e-3
-SERIES = (10_000, 1_000_000)
-PANELS = ((1000, 250), (1000, 1000))
+SERIES = (10_000, 100_000, 1_000_000, 10_000_000)
 HORIZONS = (100, 1_000, 10_000)
 
 Call = Callable[[], object]
 Contenders = Mapping[str, tuple[engine.Choice, Call]]
-
-FIRST_ANSWER = """
-import time
-start = time.perf_counter()
-import numpy as np
-close = np.cumsum(np.ones(1000))
-loaded = time.perf_counter()
-from kernels.averages import sma
-sma(close, 20)
-done = time.perf_counter()
-print(loaded - start, done - loaded)
-"""
 
 
 def both(call: Call, **others: Call) -> Contenders:
@@ -121,47 +105,6 @@ def touches(horizon: int, n: int = 200_000) -> Contenders:
     return both(lambda: first_touch((high, low), (first, last), *barriers, method="scan"))
 
 
-def panels(n_symbols: int, n: int) -> Contenders:
-    """Return six indicators of many symbols: by rows and by tiles, and by a loop over TA-Lib."""
-    rng = np.random.default_rng(5)
-    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 0.01, (n_symbols, n)), axis=1))
-    high = close * (1.0 + np.abs(rng.normal(0, 0.004, close.shape)))
-    low = close * (1.0 - np.abs(rng.normal(0, 0.004, close.shape)))
-    volume = rng.integers(1, 10_000, close.shape).astype(np.float64)
-    columns = (high, low, close, volume)
-    bars = tiled(*columns)
-    given, lines = np.array(columns), aligned((*bars.shape[:2], 10, 8))
-    rows = aligned((10, n_symbols, -(-n // 8) * 8))
-    rows[:], lines[:] = 0.0, 0.0
-    copy_in, copy_out = np.zeros_like(given), np.zeros_like(lines)
-
-    def loop() -> None:
-        for h, lo, c, v in zip(*columns, strict=True):
-            talib.SMA(c, 20)
-            talib.RSI(c, 14)
-            talib.MACD(c)
-            talib.BBANDS(c, 20)
-            talib.OBV(c, v)
-            talib.MFI(h, lo, c, v, 14)
-
-    def by_rows() -> object:
-        out = rows if n % 8 == 0 else None
-        return panel(*columns, out=out)
-
-    def by_tiles() -> object:
-        return panel_tiles(bars, out=lines)
-
-    def copied() -> None:
-        np.copyto(copy_in, given)
-        np.copyto(copy_out, lines)
-
-    return {
-        "rows, numba": ("numba", by_rows), "rows, mojo": ("mojo", by_rows),
-        "tiles, numba": ("numba", by_tiles), "tiles, mojo": ("mojo", by_tiles),
-        "talib": ("auto", loop), "copy": ("auto", copied),
-    }  # fmt: skip
-
-
 def timed(contenders: Contenders, rounds: int) -> dict[str, list[float]]:
     """Return each contender's seconds a call, a value a round."""
     repeats = {}
@@ -201,26 +144,6 @@ def rows_of(kernel: str, size: str, seconds: Mapping[str, list[float]]) -> list[
     ]
 
 
-def first_answers(rounds: int) -> dict[str, dict[str, float]]:
-    """Return seconds to import NumPy, and from there to the first average, by engine."""
-    found: dict[str, list[tuple[float, float]]] = {"numba": [], "mojo": []}
-    for _ in range(rounds + 1):
-        for name, seconds in found.items():
-            run = subprocess.run(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-c", FIRST_ANSWER], cwd=ROOT, check=True, text=True,
-                stdout=subprocess.PIPE, env={**os.environ, "WAVEHOUSE_ENGINE": name},
-            )  # fmt: skip
-            numpy_s, first_s = map(float, run.stdout.split())
-            seconds.append((numpy_s, first_s))
-    return {
-        name: {
-            "import_numpy_s": statistics.median(x for x, _ in seconds[1:]),  # the first compiles
-            "first_answer_s": statistics.median(x for _, x in seconds[1:]),
-        }
-        for name, seconds in found.items()
-    }
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print a table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -237,27 +160,19 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         found += rows_of(kernel, "1,000 x 250", timed(contenders, options.rounds))
     for horizon in HORIZONS:
         found += rows_of("first_touch", f"{horizon:,}", timed(touches(horizon), options.rounds))
-    for n_symbols, n in PANELS:
-        seconds = timed(panels(n_symbols, n), options.rounds)
-        found += rows_of("panel", f"{n_symbols:,} x {n:,}", seconds)
     result = {
         "benchmark": "mojo",
         "rounds": options.rounds,
         "library_bytes": engine.BUILT.stat().st_size,
         "faster": sorted(engine.FASTER),
+        "faster_from": dict(engine.FASTER_FROM),
         "rows": found,
-        "first_answer": first_answers(options.rounds),
     }
     for row in found:
         beside = ", ".join(f"{k} {v:.2f}" for k, v in row["times_faster_than"].items())
         print(
             f"{row['kernel']:12}{row['size']:>14}  {row['name']:13}"
             f"{row['seconds'] * 1e6:12.1f} us   faster than {beside}"
-        )
-    for name, seconds in result["first_answer"].items():
-        print(
-            f"first answer on {name}: {seconds['first_answer_s'] * 1e3:.0f} ms after NumPy, "
-            f"which takes {seconds['import_numpy_s'] * 1e3:.0f} ms to import"
         )
     if options.json:
         options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -4,9 +4,8 @@ Belongs here: finding, checking and calling that library. Keep out: arithmetic.
 
 The two give the same numbers, so which one ran is a matter of speed alone. numba is always there.
 The library is used where it was built (``make mojo``), from these very sources, and the processor
-can run it; then it runs the kernels that it is faster at, some of them over long series alone, and
-any kernel that numba has not made in this process yet: the library loads in milliseconds, numba in
-seconds.
+can run it; then it runs the kernels that it is faster at, and any kernel that numba has not made
+in this process yet: the library loads in milliseconds, numba in seconds.
 
 ``WAVEHOUSE_ENGINE`` is ``auto``, ``numba`` or ``mojo`` (which fails where there is no library);
 ``WAVEHOUSE_MOJO_LIBRARY`` names a library elsewhere. Both are read at the first call.
@@ -50,12 +49,17 @@ SIGNATURES: Final[Mapping[str, str]] = {
 }
 
 # Kernels that the library runs faster than numba: ``python -m benchmarks.mojo``, docs/mojo.md.
-FASTER: Final = frozenset({"first_touch", "panel_rows", "panel_tiles"})
+FASTER: Final = frozenset(
+    {
+        "first_touch", "panel_rows", "panel_tiles",
+        "sma_rows", "ema_rows", "rsi_rows", "macd_rows", "bollinger_rows",
+    }
+)  # fmt: skip
 
-# Kernels that the library runs faster over a series of ``LONG`` points and more, which no cache
-# holds: of ten million points, SMA takes 0.5 of numba's time, EMA 0.7, Bollinger 0.7.
-FASTER_OVER_LONG: Final = frozenset({"sma", "ema", "rsi", "macd", "bollinger"})
-LONG: Final = 200_000
+# Of one series: from so many bars on, which are more than the caches keep; it writes past them.
+FASTER_FROM: Final[Mapping[str, int]] = {
+    "sma": 250_000, "ema": 2_000_000, "rsi": 2_000_000, "macd": 1_000_000, "bollinger": 1_000_000,
+}  # fmt: skip
 
 SOURCES: Final = Path(__file__).resolve().parent / "mojo"
 BUILT: Final = SOURCES / "build" / "libwavehouse.so"
@@ -87,9 +91,15 @@ def why_not() -> str:
     return library().reason
 
 
-def engine_of(kernel: str, compiled: Callable[..., None], points: int = 0) -> Engine:
-    """Say which engine would run ``kernel`` now, over a series of so many points."""
-    return "numba" if _function(kernel, compiled, points) is None else "mojo"
+def engine_of(kernel: str, compiled: Callable[..., None], *args: object) -> Engine:
+    """Say which engine would run ``kernel`` over ``args`` now."""
+    return "numba" if _function(kernel, compiled, args) is None else "mojo"
+
+
+def _is_faster(kernel: str, args: tuple[Any, ...]) -> bool:
+    """Say whether Mojo is the faster one at ``kernel``, both being ready."""
+    least = FASTER_FROM.get(kernel)
+    return kernel in FASTER or (least is not None and bool(args) and args[0].size >= least)
 
 
 def run(kernel: str, compiled: Callable[..., None], *args: object) -> None:
@@ -99,12 +109,13 @@ def run(kernel: str, compiled: Callable[..., None], *args: object) -> None:
     tuple is what is in it.
     """
     record, is_warm = _RECORD.get(), type(compiled) is not Compiled
-    is_plain = is_warm and record is None and _FORCED.get() is None and kernel not in FASTER
-    points = getattr(args[0], "size", 0) if kernel in FASTER_OVER_LONG else 0
-    if is_plain and points < LONG and environment() != "mojo":
-        compiled(*args)  # numba's: the long way takes as long as 500 bars
+    is_plain = is_warm and record is None and _FORCED.get() is None
+    if (
+        is_plain and not _is_faster(kernel, args) and environment() != "mojo"
+    ):  # numba's: the long way takes as long as 500 bars
+        compiled(*args)
         return
-    function = _function(kernel, compiled, points)
+    function = _function(kernel, compiled, args)
     status = _REFUSED if function is None else function(*_flat(args))
     if status == _OTHER_ARRAY:
         raise TypeError(f"{kernel}: expected contiguous arrays of its types")
@@ -186,7 +197,9 @@ def opened(path: Path) -> dict[str, Callable[..., int]]:
     return {kernel: _declared(loaded, kernel) for kernel in SIGNATURES}
 
 
-def _function(kernel: str, compiled: Callable[..., None], points: int) -> Callable[..., int] | None:
+def _function(
+    kernel: str, compiled: Callable[..., None], args: tuple[Any, ...]
+) -> Callable[..., int] | None:
     choice = _FORCED.get() or environment()
     if choice == "numba":
         return None
@@ -196,8 +209,7 @@ def _function(kernel: str, compiled: Callable[..., None], points: int) -> Callab
             raise RuntimeError(f"engine: expected mojo, but {known.reason}")
         return known.functions.get(kernel)
     is_cold = isinstance(compiled, Compiled) and not compiled.is_made
-    is_long = points >= LONG and kernel in FASTER_OVER_LONG
-    return known.functions.get(kernel) if kernel in FASTER or is_cold or is_long else None
+    return known.functions.get(kernel) if is_cold or _is_faster(kernel, args) else None
 
 
 @cache

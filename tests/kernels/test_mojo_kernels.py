@@ -148,6 +148,25 @@ def test_each_continues_what_the_other_began(
     np.testing.assert_array_equal(state, whole_state)
 
 
+@pytest.mark.parametrize("name", list(KERNELS))
+def test_a_long_series_is_mojo_s_to_the_same_bits(name: str) -> None:
+    kernel, function, make_state = KERNELS[name]
+    n = engine.FASTER_FROM[kernel] + 13
+    x = walk(n, 8, "plain")
+    x[[70_001, 200_000]] = np.nan
+    states = make_state(20), make_state(20)
+    with engine.forced("numba"):
+        function(x[:100], 20)  # numba is ready
+        expected = lines(function(x, 20, state=states[0]))
+    with engine.recorded() as ran:
+        found = lines(function(x, 20, state=states[1]))
+        assert ran == {kernel: "mojo"}
+        function(x[: engine.FASTER_FROM[kernel] - 1], 20)
+        assert ran == {kernel: "numba"}
+    equal(found, expected)
+    np.testing.assert_array_equal(*states)
+
+
 def test_any_numbers_any_order_read_only(chosen: Kernel) -> None:
     kernel, function, _ = chosen
     prices = np.rint(walk(300, 3, "plain"))

@@ -88,6 +88,44 @@ def test_it_has_no_path_of_the_machine_that_built_it(library: Path) -> None:
     assert sys.prefix.encode() not in library.read_bytes()
 
 
+def test_the_document_says_which_engine_runs_what() -> None:
+    text = (KERNELS.parent / "docs" / "mojo.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- engines:begin -->")[2].partition("<!-- engines:end -->")[0]
+    told = {
+        kernel: cells[3].strip()
+        for cells in (line.split("|") for line in table.splitlines() if "`" in line)
+        for kernel in re.findall("`([a-z_]+)`", cells[1])
+    }
+    faster = {
+        kernel: f"numba, Mojo from {engine.FASTER_FROM[kernel]:,} bars"
+        if kernel in engine.FASTER_FROM
+        else "Mojo"
+        for kernel in engine.SIGNATURES
+    }
+    assert told == faster
+    assert engine.FASTER | set(engine.FASTER_FROM) == set(engine.SIGNATURES)
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_leave_one_library(tmp_path: Path) -> None:
+    from kernels.mojo import build  # noqa: PLC0415 - this test alone
+
+    if not (build._tool("mojo") and build._tool("lld")):
+        pytest.skip("the compiler of the extra `mojo` is not installed")
+    copied = tmp_path / "kernels"
+    shutil.copytree(KERNELS, copied, ignore=shutil.ignore_patterns("__pycache__", "build"))
+    assert asked(tmp_path)[0] == "False"
+    known = {k: v for k, v in os.environ.items() if not k.startswith(("WAVEHOUSE", "PYTHON"))}
+    command = [sys.executable, "-m", "kernels.mojo.build"]
+    builds = [
+        subprocess.Popen(command, cwd=tmp_path, env=known, stdout=subprocess.DEVNULL)  # noqa: S603
+        for _ in range(2)
+    ]
+    assert [each.wait(timeout=300) for each in builds] == [0, 0]
+    assert [path.name for path in (copied / "mojo" / "build").iterdir()] == [engine.BUILT.name]
+    assert asked(tmp_path) == ["True", "mojo", "1", ""]
+
+
 @pytest.mark.usefixtures("library")
 def test_a_cold_process_answers_without_numba() -> None:
     code = f"{ASK}\nimport sys; print('numba' in sys.modules)"
@@ -184,17 +222,17 @@ def test_what_numba_has_not_made_yet_is_mojo_s(monkeypatch: pytest.MonkeyPatch) 
 def test_long_series_are_mojo_s_where_it_is_faster_over_them() -> None:
     twin = Compiled(lambda *_: None)
     twin._dispatcher = twin.py_func
-    assert set(engine.SIGNATURES) >= engine.FASTER_OVER_LONG
-    assert engine.engine_of("ema", twin, engine.LONG - 1) == "numba"
-    assert engine.engine_of("ema", twin, engine.LONG) == "mojo"
-    assert engine.engine_of("ema_rows", twin, engine.LONG) == "numba"
+    least = engine.FASTER_FROM["sma"]
+    short, long = np.ones(least - 1), np.ones(least)
+    assert engine.engine_of("sma", twin, short) == "numba"
+    assert engine.engine_of("sma", twin, long) == "mojo"
+    assert engine.engine_of("ema", twin, long) == "numba"
     with engine.forced("numba"):
-        short, long = np.ones(engine.LONG - 1), np.ones(engine.LONG)
-        ema(short)
+        sma(short)
     for series, expected in ((short, "numba"), (long, "mojo")):
         with engine.recorded() as ran:
-            ema(series)
-        assert ran == {"ema": expected}
+            sma(series)
+        assert ran == {"sma": expected}
 
 
 def test_numba_can_be_demanded() -> None:
