@@ -5,10 +5,10 @@ Belongs here: what a caller may ask of every indicator alike. Keep out: which th
 """
 
 import difflib
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,6 @@ def _taken(function: Callable[..., object], parameters: Mapping[str, float]) -> 
     return {name: value for name, value in parameters.items() if name in known}
 
 
-@functools.cache
+@cache
 def _names(function: Callable[..., object]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
