@@ -17,11 +17,11 @@ install: .venv/.installed ## Create .venv and install the locked dependencies
 .venv/.installed: pyproject.toml uv.lock
 	@test -x $(BIN)/python || python3 -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --no-extra mojo --all-groups
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --no-extra mojo --all-groups --no-group peers
 	@touch $@
 
 mojo: install ## Build the Mojo kernels (installs their compiler, 85 MB; without them numba serves)
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups --no-group peers
 	@$(BIN)/python -m kernels.mojo.build
 
 demo: install ## Run the whole line on the sample: bars to a served prediction
@@ -45,7 +45,8 @@ format: install ## Format and apply what the linter can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install ## Run the benchmarks and rewrite README's table
+bench: mojo ## Run the benchmarks beside their peers (installs these) and rewrite README's table
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
 	@$(BIN)/python -m benchmarks
 
 dev: install ## Dagster (3000), MLflow (5000) and the API (8000) together; Ctrl-C stops all

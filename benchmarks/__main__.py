@@ -9,16 +9,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables import TABLES
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-MODULES = ("candles", "lake_reads", "graph")
-PACKAGES = ("polars", "duckdb", "numba", "numpy", "dagster")
+PACKAGES = (
+    "polars", "duckdb", "numba", "numpy", "dagster", "ta-lib", "pywavelets", "vectorbt",
+    "vectorbt-rust", "raptorbt",
+)  # fmt: skip
 
 
 def main() -> None:
     """Run the modules in processes of their own and write the table."""
-    figures = {name: _run(name) for name in MODULES}
+    figures = {name: _run(name) for name in TABLES}
     (ROOT / "benchmarks" / "latest.json").write_text(
         json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
@@ -47,87 +51,25 @@ def machine() -> str:
             x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
         ]
         model = f"{len(names)} x {names[0]}" if names else model
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
+    versions = ", ".join(_version(p) for p in PACKAGES)
     return f"{model}, Python {platform.python_version()}, {versions}"
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 def table(figures: dict[str, Any]) -> str:
     """Return the table in Markdown."""
-    rows = [*_candles(figures["candles"]), *_lake(figures["lake_reads"]), *_graph(figures["graph"])]
     lines = ["| what | figure | beside it |", "|---|---|---|"]
-    lines += [f"| {what} | {figure} | {beside} |" for what, figure, beside in rows]
+    for name, rows in TABLES.items():
+        lines += [
+            f"| {what} | {figure} | {beside} |" for what, figure, beside in rows(figures[name])
+        ]
     return "\n".join([*lines, "", f"Measured on {machine()}; medians of alternations in one run."])
-
-
-def _candles(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    by_name = {row["name"]: row for row in figures["rows"]}
-    ours = by_name["wavehouse build_all M5..W"]
-    polars = by_name["polars group_by_dynamic M5..W"]
-    copy = by_name["memcpy of the columns"]
-    month, month_polars = by_name["wavehouse, one month"], by_name["polars, one month"]
-    first, last = figures["peak_rss_mb_by_partition"][0], figures["peak_rss_mb_by_partition"][-1]
-    return [
-        (
-            "a year of M1 → M5 … W, base candles a second, one core",
-            f"**{ours['base_candles_per_s'] / 1e6:.1f} M**",
-            (
-                f"Polars `group_by_dynamic` takes {polars['ratio_to_wavehouse']:.1f} x our time, "
-                f"copying the columns {copy['ratio_to_wavehouse']:.2f} x"
-            ),
-        ),
-        (
-            "one month of M1 → M5 … W",
-            f"{month['seconds'] * 1e3:.1f} ms",
-            f"Polars takes {month_polars['ratio_to_wavehouse']:.2f} x our time",
-        ),
-        (
-            "peak memory, first to twelfth month",
-            f"{first:.0f} → {last:.0f} MB",
-            "bounded by a partition",
-        ),
-    ]
-
-
-def _lake(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows = []
-    for cache in ("warm", "cold"):
-        found = [r for r in figures["rows"] if r["cache"] == cache]
-        ours, peers = found[0], found[1:]
-        beside = ", ".join(f"{p['name']} {p['ratio_to_wavehouse']:.1f} x" for p in peers)
-        rows.append(
-            (
-                (
-                    f"newest {figures['rows_wanted']} bars of one series out of "
-                    f"{figures['partitions']:,} partitions, {cache}"
-                ),
-                f"p50 {ours['p50_ms']:.1f} ms, p99 {ours['p99_ms']:.1f} ms",
-                beside,
-            )
-        )
-    return rows
-
-
-def _graph(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [
-        (
-            (
-                f"the whole graph over a year of M1 ({figures['bars']:,} bars, "
-                f"{figures['partitions']} partitions) through Dagster"
-            ),
-            f"**{figures['dagster_s']:.1f} s**, peak {figures['peak_mb']:.0f} MB",
-            (
-                f"compute {figures['compute_s']:.1f} s, checks {figures['checks_s']:.1f} s, "
-                f"I/O {figures['io_s']:.1f} s, Dagster "
-                f"{figures['dagster_overhead_ms_per_partition']:.0f} "
-                "ms a partition"
-            ),
-        ),
-        (
-            "Dagster's overhead a partition, 120 partitions against 10",
-            f"**{figures['overhead_ratio_120_to_10']:.2f} x**",
-            f"{figures['overhead_ms_at_10']:.0f} ms and {figures['overhead_ms_at_120']:.0f} ms",
-        ),
-    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One series, eight indicators, against TA-Lib's C and against copying the same bytes.
+"""One series, eight indicators, against TA-Lib's C and against copying the same bytes; and a step.
 
 Run ``python -m benchmarks.indicators --json OUT``. Values are compared before anything is timed;
 contenders take turns, a figure is the median of the rounds, a ratio the median of the rounds'
@@ -7,8 +7,11 @@ ratios. Time is the thread's own, so that a busy machine counts less.
 Ten thousand points are another series at every call: a processor that has met the same prices a
 hundred times knows each branch of them by heart, and TA-Lib's on-balance volume is then several
 times faster than on prices that are new. Ours has no branches. New arrays are returned, as TA-Lib
-does. Ten million points are one series, written where a caller says (``out=``), beside
+does. Ten million points are one series, written where a caller says (``out=``). Beside both stands
 ``numpy.copyto`` of as many bytes as are read and written.
+
+A step of every indicator of the registry is timed a thousand bars after the first, and a million:
+the ratio says whether it ages.
 """
 
 import argparse
@@ -25,14 +28,18 @@ from typing import Any
 import numpy as np
 import talib
 
+from kernels import engine
 from kernels.averages import ema, sma
 from kernels.gate import Series
+from kernels.indicator import StatefulKernel
 from kernels.momentum import macd, rsi
+from kernels.registry import STATEFUL_KERNELS
 from kernels.volatility import atr, bollinger_bands
 from kernels.volume import mfi, obv
 
 ROUNDS = 11
 SHORT, LONG = 10_000, 10_000_000
+YOUNG, OLD = 1_000, 1_000_000
 N_SERIES = 16
 LONG_ENOUGH_S = 2e-3
 
@@ -64,12 +71,17 @@ CONTESTS = (
         CLOSE,
         3,
     ),
-    Contest("ATR 14", lambda *x, **k: atr(*x, period=14, **k), lambda *x: talib.ATR(*x, 14), RANGE),
+    Contest(
+        "ATR 14",
+        lambda *x, **k: atr(*x, period=14, **k),
+        lambda h, low, c: talib.ATR(h, low, c, 14),
+        RANGE,
+    ),
     Contest("OBV", obv, talib.OBV, ("close", "volume")),
     Contest(
         "MFI 14",
         lambda *x, **k: mfi(*x, period=14, **k),
-        lambda *x: talib.MFI(*x, 14),
+        lambda h, low, c, v: talib.MFI(h, low, c, v, 14),
         (*RANGE, "volume"),
     ),
 )
@@ -104,12 +116,14 @@ def short(contest: Contest, series: Sequence[Columns], rounds: int) -> dict[str,
     """Return what a series of ten thousand points takes, each call another one."""
     given = [[bars[name] for name in contest.inputs] for bars in series]
     turns = {"wavehouse": cycle(given), "talib": cycle(given)}
+    source, target = _as_many_bytes(contest, SHORT)
     return _row(
         contest.name,
         SHORT,
         {
             "wavehouse": lambda: contest.ours(*next(turns["wavehouse"])),
             "talib": lambda: contest.theirs(*next(turns["talib"])),
+            "copy": lambda: np.copyto(target, source),
         },
         rounds,
     )
@@ -119,8 +133,7 @@ def long(contest: Contest, bars: Columns, rounds: int) -> dict[str, Any]:
     """Return what ten million points take, and what copying as many bytes does."""
     given = [bars[name] for name in contest.inputs]
     out = tuple(np.zeros(LONG) for _ in range(contest.lines))
-    half = LONG * (len(given) + contest.lines) // 2
-    source, target = np.ones(half), np.zeros(half)
+    source, target = _as_many_bytes(contest, LONG)
     return _row(
         contest.name,
         LONG,
@@ -131,6 +144,36 @@ def long(contest: Contest, bars: Columns, rounds: int) -> dict[str, Any]:
         },
         rounds,
     )
+
+
+def _as_many_bytes(contest: Contest, points: int) -> tuple[Series, Series]:
+    """Return what to copy, and where to, to move the bytes that an indicator reads and writes."""
+    half = points * (len(contest.inputs) + contest.lines) // 2
+    return np.ones(half), np.zeros(half)
+
+
+def ageing(kernel: StatefulKernel, bars: Columns, rounds: int) -> dict[str, Any]:
+    """Return what a step takes after a thousand bars and after all of them."""
+    bar = {name: float(bars[name][-1]) for name in kernel.inputs}
+    young, old = kernel.init(), kernel.init()
+    kernel.run({name: bars[name][:YOUNG] for name in kernel.inputs}, young)
+    kernel.run(bars, old)
+    calls: dict[str, Call] = {
+        "young": lambda: kernel.step(young, bar),
+        "old": lambda: kernel.step(old, bar),
+    }
+    repeats = _repeats(calls["young"])
+    spent: dict[str, list[float]] = {who: [] for who in calls}
+    for _ in range(rounds):
+        for who, call in calls.items():
+            spent[who].append(_seconds(call, repeats))
+    pairs = zip(spent["old"], spent["young"], strict=True)
+    return {
+        "name": kernel.name,
+        "state_bytes": old.nbytes,
+        **{f"{who}_s": statistics.median(times) for who, times in spent.items()},
+        "old_over_young": statistics.median(o / y for o, y in pairs),
+    }
 
 
 def _row(name: str, points: int, calls: dict[str, Call], rounds: int) -> dict[str, Any]:
@@ -169,40 +212,62 @@ def _lines(out: Any) -> tuple[Any, ...]:  # noqa: ANN401 - an array, or a tuple 
     return tuple(out) if isinstance(out, tuple) else (out,)
 
 
+def _means(rows: list[dict[str, Any]], ratio: str) -> dict[str, float]:
+    """Return the geometric mean of a ratio by number of points."""
+    by_points: dict[str, list[float]] = {}
+    for row in rows:
+        by_points.setdefault(str(row["points"]), []).append(row[ratio])
+    return {points: statistics.geometric_mean(ratios) for points, ratios in by_points.items()}
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print the figures."""
+    for row in result["rows"]:
+        print(
+            f"{row['name']:14} {row['points']:>10,} points {row['wavehouse_s'] * 1e6:10.1f} us, "
+            f"TA-Lib {row['talib_s'] * 1e6:10.1f} us: {row['talib_over_ours']:5.2f} x, "
+            f"{1 / row['copy_over_ours']:.2f} x a copy"
+        )
+    for points, mean in result["mean_over_talib"].items():
+        print(f"geometric mean over TA-Lib, {int(points):,} points: {mean:.2f} x")
+    for step in result["steps"]:
+        print(
+            f"a step of {step['name']:16} {step['young_s'] * 1e6:6.1f} us at bar {YOUNG:,}, "
+            f"{step['old_over_young']:.2f} x at bar {OLD:,}, state {step['state_bytes']:,} bytes"
+        )
+    oldest = result["oldest"]
+    print(f"the step that ages most: {oldest['name']}, {oldest['old_over_young']:.2f} x")
+
+
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Compare, measure, print a table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--short", action="store_true", help="ten thousand points alone")
+    parser.add_argument("--short", action="store_true", help="no series of ten million points")
     options = parser.parse_args(arguments)
     series = [columns(SHORT, seed) for seed in range(N_SERIES)]
-    for contest in CONTESTS:
-        require_equal(contest, series[0])
+    with engine.forced("numba"):  # made once, it runs what it is faster at: all of these
+        for contest in CONTESTS:
+            require_equal(contest, series[0])
     rows = [short(contest, series, options.rounds) for contest in CONTESTS]
     if not options.short:
         bars = columns(LONG, N_SERIES)
         rows += [long(contest, bars, options.rounds) for contest in CONTESTS]
+    bars = columns(OLD, N_SERIES)
+    bars["session"] = np.floor(np.arange(OLD) / YOUNG)
     result = {
         "benchmark": "indicators",
         "rounds": options.rounds,
         "talib": talib.__version__,
+        "mojo": engine.mojo_available(),
         "rows": rows,
-        "mean_over_talib": {
-            str(points): statistics.geometric_mean(
-                row["talib_over_ours"] for row in rows if row["points"] == points
-            )
-            for points in sorted({row["points"] for row in rows})
-        },
+        "mean_over_talib": _means(rows, "talib_over_ours"),
+        "mean_copy_over_ours": _means(rows, "copy_over_ours"),
+        "steps": [ageing(kernel, bars, options.rounds) for kernel in STATEFUL_KERNELS],
     }
-    for row in rows:
-        copy = f", {1 / row['copy_over_ours']:.2f} x a copy" if "copy_over_ours" in row else ""
-        print(
-            f"{row['name']:14} {row['points']:>10,} points {row['wavehouse_s'] * 1e6:10.1f} us, "
-            f"TA-Lib {row['talib_s'] * 1e6:10.1f} us: {row['talib_over_ours']:5.2f} x{copy}"
-        )
-    for points, mean in result["mean_over_talib"].items():
-        print(f"geometric mean over TA-Lib, {int(points):,} points: {mean:.2f} x")
+    result["oldest"] = max(result["steps"], key=lambda step: step["old_over_young"])
+    report(result)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
     return result

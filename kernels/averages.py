@@ -12,10 +12,12 @@ import numpy.typing as npt
 from kernels import engine
 from kernels.gate import Series, series, target
 from kernels.jit import compiled
-from kernels.recurrences import RECURRENCE_SIZE, recurrence_state, session_average, smooth
-from kernels.states import at_least, carried, columns, kept, over_finite
+from kernels.recurrences import RECURRENCE_SIZE, recurrence_state, smooth
+from kernels.states import at_least, carried, kept, same_length
 from kernels.window_sums import window_total, window_weighted_total
 from kernels.windows import window_state
+
+_VWAP_SIZE = 3  # of its state
 
 
 def sma_state(period: int = 20) -> Series:
@@ -235,7 +237,7 @@ def hma(
 
 def vwap_state() -> Series:
     """Return the state of ``vwap`` before the first bar."""
-    return np.array([np.nan, 0.0, 0.0])
+    return np.array([np.nan, 0.0, 0.0])  # session, sum of price times volume, sum of volume
 
 
 def vwap(
@@ -277,15 +279,13 @@ def vwap(
     >>> vwap(x, x, x, [1.0, 1.0, 1.0], session=[0, 0, 1])
     array([1., 2., 5.])
     """
-    own = carried(state, vwap_state())
-
-    def of_finite(
-        highs: Series, lows: Series, closes: Series, volumes: Series, ids: Series
-    ) -> tuple[Series]:
-        return (session_average((highs + lows + closes) / 3.0, volumes, ids, own),)
-
-    given = columns(high=high, low=low, close=close, volume=volume, session=session)
-    return over_finite(of_finite, *given)[0]
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    volumes, sessions = series(volume, "volume"), series(session, "session")
+    names = ("high", "low", "close", "volume", "session")
+    same_length(names, highs, lows, closes, volumes, sessions)
+    average = np.empty(highs.size)
+    _vwap(highs, lows, closes, volumes, sessions, kept(state, _VWAP_SIZE), average)
+    return average
 
 
 def _hull_periods(period: int) -> tuple[int, int, int]:
@@ -306,3 +306,32 @@ def _ema(x: Series, period: int, state: Series, out: Series) -> None:
 @compiled
 def _wma(x: Series, period: int, state: Series, out: Series) -> None:
     window_weighted_total(x, period, 2.0 / (period * (period + 1.0)), state, out)
+
+
+@compiled
+def _vwap(  # noqa: PLR0913, PLR0917 - five series, how it goes on
+    high: Series,
+    low: Series,
+    close: Series,
+    volume: Series,
+    session: Series,
+    state: Series,
+    out: Series,
+) -> None:
+    current, money, amount = np.nan, 0.0, 0.0
+    if state.size:
+        current, money, amount = state[0], state[1], state[2]
+    for i in range(close.size):
+        top, bottom, last, traded = high[i], low[i], close[i], volume[i]
+        out[i] = np.nan
+        is_price = abs(top) < np.inf and abs(bottom) < np.inf and abs(last) < np.inf
+        if not (is_price and abs(traded) < np.inf and abs(session[i]) < np.inf):
+            continue
+        if session[i] != current:
+            current, money, amount = session[i], 0.0, 0.0
+        money += (top + bottom + last) / 3.0 * traded
+        amount += traded
+        if amount > 0.0:
+            out[i] = money / amount
+    if state.size:
+        state[0], state[1], state[2] = current, money, amount

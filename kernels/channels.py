@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.averages import ema, ema_state
-from kernels.gate import Series
-from kernels.states import at_least, carried, columns
-from kernels.volatility import atr, atr_state
+from kernels.averages import _ema, ema_state
+from kernels.gate import Series, series, targets
+from kernels.jit import compiled
+from kernels.recurrences import RECURRENCE_SIZE
+from kernels.states import at_least, carried, columns, kept, same_length
+from kernels.volatility import _atr, atr_state
 from kernels.windows import continued, highest, lowest, window_state
 
 
@@ -135,15 +137,12 @@ def keltner(  # noqa: PLR0913 - three series and the three parameters of one for
     """
     if not width > 0.0:
         raise ValueError(f"width: expected > 0, was {width}")
-    own = carried(state, keltner_state(period, atr_period))
-    of_average, of_range = np.split(own, [ema_state(period).size])
-    highs, lows, closes = columns(high=high, low=low, close=close)
-    # a bar is missing whole: the average passes over what the range passes over
-    is_whole = np.isfinite(highs) & np.isfinite(lows)
-    average = ema(np.where(is_whole, closes, np.nan), period, state=of_average)
-    reach = width * atr(highs, lows, closes, period=atr_period, state=of_range)
-    middle = np.where(np.isnan(reach), np.nan, average)
-    return Channel(middle - reach, middle, middle + reach)
+    size = keltner_state(period, atr_period).size
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    same_length(("high", "low", "close"), highs, lows, closes)
+    lines = Channel(*targets(None, 3, highs))
+    _keltner(highs, lows, closes, period, atr_period, float(width), kept(state, size), *lines)
+    return lines
 
 
 def ichimoku_state(conversion: int = 9, base: int = 26, span: int = 52) -> Series:
@@ -215,3 +214,30 @@ def _range(
     upper = highest(continued(highs, state[:half]), period)[0]
     lower = lowest(continued(lows, state[half:]), period)[0]
     return upper, lower, (upper + lower) / 2.0
+
+
+@compiled
+def _keltner(  # noqa: PLR0913, PLR0917 - three series, three parameters, how it goes on, lines out
+    high: Series,
+    low: Series,
+    close: Series,
+    period: int,
+    atr_period: int,
+    width: float,
+    state: Series,
+    lower: Series,
+    middle: Series,
+    upper: Series,
+) -> None:
+    kept_size = min(RECURRENCE_SIZE, state.size)  # of the average; the rest is the range's
+    for i in range(close.size):  # a bar is missing whole: both pass over the same bars
+        is_whole = abs(high[i]) < np.inf and abs(low[i]) < np.inf
+        lower[i] = close[i] if is_whole else np.nan
+    _ema(lower, period, state[:kept_size], middle)
+    _atr(high, low, close, atr_period, state[kept_size:], upper)
+    for i in range(close.size):
+        reach, centre = width * upper[i], middle[i]
+        centre += reach - reach
+        lower[i] = centre - reach
+        middle[i] = centre
+        upper[i] = centre + reach

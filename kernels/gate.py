@@ -21,6 +21,7 @@ Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 """Bars by column: shape (n, k), float64, C order."""
 
 _FLOAT64: Final = np.dtype(np.float64)
+_THREE: Final = 3
 
 
 def series(x: npt.ArrayLike, name: str) -> Series:
@@ -49,9 +50,9 @@ def series(x: npt.ArrayLike, name: str) -> Series:
     >>> series([1, 2], "close")
     array([1., 2.])
     """
-    if type(x) is np.ndarray and x.dtype == _FLOAT64 and x.ndim == 1 and x.flags.carray:
+    if type(x) is np.ndarray and x.dtype is _FLOAT64 and x.ndim == 1 and x.flags.carray:
         out = x.view()  # the short way: what follows takes as long as a thousand bars of an average
-        out.setflags(write=False)
+        out.setflags(False)  # noqa: FBT003 - 0.19 us in place of 0.36: by name it is half of it
         return out
     return _frozen(np.asarray(x, dtype=np.float64), name)
 
@@ -128,8 +129,11 @@ def target(out: Series | None, *inputs: Series) -> Series:
 
 def targets(out: Sequence[Series] | None, count: int, *inputs: Series) -> tuple[Series, ...]:
     """Return ``count`` arrays to write to, as ``target`` does; raise for another number of them."""
+    n = inputs[0].size
     if out is None:
-        return tuple(map(np.empty, [inputs[0].size] * count))
+        if count == _THREE:  # lines of most: in half the time
+            return np.empty(n), np.empty(n), np.empty(n)
+        return tuple(map(np.empty, [n] * count))
     if len(out) != count:
         raise ValueError(f"out: expected {count} arrays, was {len(out)}")
     taken: list[Series] = []

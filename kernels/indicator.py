@@ -9,15 +9,19 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from kernels.gate import Series
+from kernels.rows import rows
 
 Output = np.ndarray[Any, np.dtype[np.float64]]
 StateFactory = Callable[..., Series]
 Batch = Callable[..., Any]
+
+_MATRIX: Final = 2  # dimensions
+_AT_ONCE: Final = 32_768  # bars that are worked on together: a quarter of a megabyte a column
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,71 @@ class StatefulKernel:
         session = {"session": given.pop("session")} if "session" in given else {}
         out = self.batch(*given.values(), **session, **parameters, state=state)
         return out if isinstance(out, tuple) else (out,)
+
+    def run_rows(
+        self, bars: Mapping[str, Output], states: Output | None = None, **parameters: float
+    ) -> tuple[Output, ...]:
+        """Return every output over many symbols, a row each: the bits of one symbol at a time.
+
+        Columns have the shape (symbols, n), and so have lines; a matrix has (symbols, levels, n).
+        ``states``, a row a symbol, are continued from and changed in place. Without them the rows
+        go through compiled code together: in ``rows``, or a kernel with a window in one call.
+        """
+        given = {name: np.asarray(bars[name], dtype=np.float64) for name in self.inputs}
+        shape = given[self.inputs[0]].shape
+        for name, x in given.items():
+            if x.ndim != _MATRIX or x.shape != shape:
+                expected = "(symbols, n)" if x.ndim != _MATRIX else f"{shape} as the first"
+                raise ValueError(f"{name}: expected shape {expected}, was {x.shape}")
+        of_none = self.run(dict.fromkeys(self.inputs, np.empty(0)), None, **parameters)
+        out = tuple(np.empty((shape[0], *line.shape[:-1], shape[1])) for line in of_none)
+        if states is not None:
+            self._one_by_one(given, states, parameters, out)
+            return out
+        values = {p.name: parameters.get(p.name, p.default) for p in self.parameters}
+        together = rows(self.name, tuple(given.values()), *values.values())
+        if together is not None:
+            return together
+        if self.is_recursive or self.warmup(**values) > shape[1]:
+            self._one_by_one(given, None, values, out)
+        else:
+            self._side_by_side(given, values, out)
+        return out
+
+    def _side_by_side(
+        self, given: Mapping[str, Output], values: Mapping[str, float], out: tuple[Output, ...]
+    ) -> None:
+        """Run a kernel with a window over rows as one series, a gap as long as it sees before each.
+
+        After such a gap it is what it was before the first bar.
+        """
+        n_symbols, n = given[self.inputs[0]].shape
+        gap = self.warmup(**values)
+        at_once = max(1, _AT_ONCE // max(1, gap + n))
+        whole = {name: np.full((at_once, gap + n), np.nan) for name in given}
+        for first in range(0, n_symbols, at_once):
+            count = min(at_once, n_symbols - first)
+            for name, x in whole.items():
+                x[:count, gap:] = given[name][first : first + count]
+            lines = self.run(
+                {name: x[:count].reshape(-1) for name, x in whole.items()}, None, **values
+            )
+            for line, x in zip(out, lines, strict=True):
+                by_row = x.reshape(*x.shape[:-1], count, gap + n)[..., gap:]
+                line[first : first + count] = np.moveaxis(by_row, -2, 0)
+
+    def _one_by_one(
+        self, given: Mapping[str, Output], states: Output | None, values: Mapping[str, float],
+        out: tuple[Output, ...],
+    ) -> None:  # fmt: skip
+        n_symbols = out[0].shape[0]
+        if states is not None and states.shape[:1] != (n_symbols,):
+            raise ValueError(f"states: expected {n_symbols} rows, was {states.shape}")
+        for i in range(n_symbols):
+            state = None if states is None else states[i]
+            lines = self.run({name: x[i] for name, x in given.items()}, state, **values)
+            for line, x in zip(out, lines, strict=True):
+                line[i] = x
 
     def step(
         self, state: Series, bar: Mapping[str, float], **parameters: float

@@ -22,7 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 ErrorModel = Literal["python", "numpy"]
 
-_IMPORTED = re.compile(r"^\s*(?:from|import) kernels\.(\w+)", re.MULTILINE)
+_IMPORTED = re.compile(
+    r"^\s*(?:(?:from|import) kernels\.(\w+)|from kernels import (\([^)]*\)|[^\n]*))", re.MULTILINE
+)
 _FOLDER = Path(__file__).resolve().parent
 _RESOLVING = threading.RLock()
 
@@ -154,6 +156,7 @@ def _sources(path: Path, found: set[Path] | None = None) -> set[Path]:
     found = set() if found is None else found
     if path not in found and path.is_file():
         found.add(path)
-        for name in _IMPORTED.findall(path.read_text(encoding="utf-8")):
-            _sources(_FOLDER / f"{name}.py", found)
+        for module, names in _IMPORTED.findall(path.read_text(encoding="utf-8")):
+            for name in re.findall(r"\w+", module or names):  # "as x" names no file
+                _sources(_FOLDER / f"{name}.py", found)
     return found

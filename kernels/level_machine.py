@@ -24,7 +24,6 @@ from kernels.level_ladders import (
 )
 from kernels.level_layout import (
     ACTIVE,
-    ATR,
     BEFORE,
     BEFORE_HIGH,
     BEFORE_LOW,
@@ -37,6 +36,7 @@ from kernels.level_layout import (
     BROKE,
     BROKEN,
     CONTACT,
+    COUNTS,
     CURSOR,
     DEACTIVATE,
     DECAYS,
@@ -56,12 +56,9 @@ from kernels.level_layout import (
     MAX_ACTIVE,
     MEMORY,
     NEW,
-    PERIOD,
     PRICE,
     REBOUNDS,
     RESISTANCE,
-    SEED,
-    SEEN,
     SPARE,
     STATUS,
     SUPPORT,
@@ -89,32 +86,33 @@ def run(
     log: Table,
     context: Table,
 ) -> int:
-    """Take candles from ``start`` on; return where it stopped (before the log could run over)."""
-    m, slots, _ = book
+    """Take candles from ``start`` on; return where it stopped (before the log could run over).
+
+    The average true range of each candle is the first row of ``context``.
+    """
+    m, slots, _, who = book
     opens, highs, lows, closes, ts = bars
     room, end = log[0].shape[1] - 2 * slots.shape[0] - 2, ts.size
-    atr, before = m[ATR], (m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE])
+    before = m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE]
     for t in range(start, ts.size):
-        if m[CURSOR] > room:
+        if who[COUNTS, CURSOR] > room:
             end = t
             break
         now = (opens[t], highs[t], lows[t], closes[t])
-        atr = _average_range(m, atr, now, before[3])
+        atr = context[0][0, t]
         if atr > 0.0:
             candle = (t, atr, now[1], now[2], now[3], before[3])
             _act(book, log, candle)
             going = overdue(book, t)
             by_birth(book, GOING, going)
             for k in range(going):
-                _drop(book, log, candle, int(book[2][GOING, k]))
+                _drop(book, log, candle, book[3][GOING, k])
             _create(book, log, candle, (before, now), ts[t])
             if m[USED] > m[MAX_ACTIVE]:
                 _evict(book, log, candle)
-        context[0][0, t] = atr
         _write(book, context, t, now[3], 0)
         _write(book, context, t, now[3], 1)
         before = now
-    m[ATR] = atr
     m[BEFORE_OPEN], m[BEFORE_HIGH], m[BEFORE_LOW], m[BEFORE] = before
     return end
 
@@ -122,7 +120,7 @@ def run(
 @compiled_borrowing
 def load(book: Book) -> None:
     """Make the lists of the levels that a state brought, and what else follows from it."""
-    m, slots, lists = book
+    m, slots, _, who = book
     used = int(m[USED])
     # the edges of bands in shares of the price come in the order of the prices, rounded too
     m[IS_ORDERED] = m[IS_PRICE_UNIT] == 0.0 or m[BREAK_SHARE] <= _WIDEST
@@ -136,8 +134,8 @@ def load(book: Book) -> None:
         else:
             queue_up(book, j)
     for j in range(slots.shape[0] - 1, used - 1, -1):
-        lists[FREE, int(m[SPARE])] = j
-        m[SPARE] += 1.0
+        who[FREE, who[COUNTS, SPARE]] = j
+        who[COUNTS, SPARE] += 1
 
 
 @compiled_borrowing
@@ -163,23 +161,6 @@ def save(book: Book, n: int, kept: Matrix) -> None:
 
 
 @compiled_inline
-def _average_range(m: Series, atr: float, now: Prices, before: float) -> float:
-    """Step Wilder's average true range, seeded as in TA-Lib: the mean of the first ``period``."""
-    if m[SEEN] > 0.0:
-        high, low = now[1], now[2]
-        true_range = max(high - low, abs(high - before), abs(low - before))
-        if m[SEEN] > m[PERIOD]:
-            atr = (atr * (m[PERIOD] - 1.0) + true_range) / m[PERIOD]
-            return atr  # noqa: RET504 - a float, where the division gives Any
-        m[SEED] += true_range
-        if m[SEEN] == m[PERIOD]:
-            atr = m[SEED] / m[PERIOD]
-            m[SEED] = 0.0
-    m[SEEN] += 1.0
-    return atr
-
-
-@compiled_inline
 def _is_below(price: float, level: float, kind: float) -> bool:
     """Say on which side of a level a price lies; an equal one lies on the level's own side."""
     return price < level or (price == level and kind == RESISTANCE)
@@ -188,20 +169,20 @@ def _is_below(price: float, level: float, kind: float) -> bool:
 @compiled_inline
 def _act(book: Book, log: Table, candle: Candle) -> None:
     """Do all breaks, then all flips, then all touches; each by birth."""
-    m, slots, lists = book
+    m, slots, _, who = book
     t = candle[0]
     breaks, touches = reach(book, candle, 0, 0, 0)
     breaks, touches = reach(book, candle, 1, breaks, touches)
     flips = retest(book, candle)
     by_birth(book, BREAKING, breaks)
     for k in range(breaks):
-        j = int(lists[BREAKING, k])
+        j = who[BREAKING, k]
         slots[j, BROKE] = t
         queue_up(book, j)
         _log(book, log, candle, j, BREAK + (slots[j, KIND] == RESISTANCE))
     by_birth(book, FLIPPING, flips)
     for k in range(flips):
-        j = int(lists[FLIPPING, k])
+        j = who[FLIPPING, k]
         slots[j, KIND], slots[j, STATUS] = -slots[j, KIND], ACTIVE
         slots[j, TOUCHED], slots[j, CONTACT], slots[j, BROKE] = t, t, 0.0
         m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
@@ -209,7 +190,7 @@ def _act(book: Book, log: Table, candle: Candle) -> None:
         _log(book, log, candle, j, FLIP + (slots[j, KIND] == RESISTANCE))
     by_birth(book, TOUCHING, touches)
     for k in range(touches):
-        _touch(book, log, candle, int(lists[TOUCHING, k]))
+        _touch(book, log, candle, who[TOUCHING, k])
 
 
 @compiled_inline
@@ -228,19 +209,19 @@ def _touch(book: Book, log: Table, candle: Candle, j: int) -> None:
 @compiled_borrowing
 def _drop(book: Book, log: Table, candle: Candle, j: int) -> None:
     """Tell that a level is over, and free its slot; it stands in no list any more."""
-    m, slots, lists = book
+    m, slots, _, who = book
     is_below = _is_below(candle[4], slots[j, PRICE], slots[j, KIND])
     _log(book, log, candle, j, DEACTIVATE + is_below)
     slots[j, STATUS] = GONE
-    lists[FREE, int(m[SPARE])] = j
-    m[SPARE] += 1.0
+    who[FREE, who[COUNTS, SPARE]] = j
+    who[COUNTS, SPARE] += 1
     m[USED] -= 1.0
 
 
 @compiled_inline
 def _create(book: Book, log: Table, candle: Candle, bars: tuple[Prices, Prices], ts: int) -> None:
     """Make the level of a turn between two candles, or count it as a contact of one that stands."""
-    m, slots, lists = book
+    m, slots, _, who = book
     t, atr, _, _, close, _ = candle
     before, now = bars
     if (before[3] > before[0]) & (now[3] < now[0]):
@@ -256,10 +237,10 @@ def _create(book: Book, log: Table, candle: Candle, bars: tuple[Prices, Prices],
         if is_touch:
             _touch(book, log, candle, found)
         return
-    m[SPARE] -= 1.0
+    who[COUNTS, SPARE] -= 1
     m[USED] += 1.0
     m[DUE] = min(m[DUE], t + m[EXPIRY_BARS])
-    j = int(lists[FREE, int(m[SPARE])])
+    j = who[FREE, who[COUNTS, SPARE]]
     slots[j, PRICE], slots[j, REBOUNDS] = price, abs(close - price) / atr
     slots[j, KIND], slots[j, STATUS], slots[j, BORN_TS] = kind, ACTIVE, ts
     slots[j, BORN], slots[j, TOUCHED], slots[j, CONTACT] = t, t, t
@@ -272,7 +253,7 @@ def _create(book: Book, log: Table, candle: Candle, bars: tuple[Prices, Prices],
 @compiled_borrowing
 def _evict(book: Book, log: Table, candle: Candle) -> None:
     """Drop the weakest level where there are too many, the oldest of equals."""
-    m, slots, _ = book
+    m, slots, _, _ = book
     weakest, least = -1, math.inf
     for j in range(slots.shape[0]):
         if slots[j, STATUS] != GONE:
@@ -311,7 +292,7 @@ def _strength(m: Series, slots: Matrix, t: int, j: int) -> float:
 @compiled_inline
 def _log(book: Book, log: Table, candle: Candle, j: int, code: int) -> None:
     """Append an event, with how far the candle went beyond the level."""
-    m, slots, _ = book
+    m, slots, _, who = book
     reals, wholes = log
     t, atr, high, low, close, _ = candle
     price, kind = slots[j, PRICE], slots[j, KIND]
@@ -321,8 +302,8 @@ def _log(book: Book, log: Table, candle: Candle, j: int, code: int) -> None:
         beyond = price - low
     else:
         beyond = (close - price) * kind
-    k = int(m[CURSOR])
-    m[CURSOR] += 1.0
+    k = who[COUNTS, CURSOR]
+    who[COUNTS, CURSOR] += 1
     wholes[0, k], wholes[1, k], wholes[2, k], wholes[3, k] = t, code, slots[j, BORN_TS], kind
     reals[0, k], reals[1, k] = price, math.nan if code < FLIP else max(beyond, 0.0) / atr
     reals[2, k], reals[3, k] = (close - price) / atr, _strength(m, slots, t, j)
@@ -331,7 +312,7 @@ def _log(book: Book, log: Table, candle: Candle, j: int, code: int) -> None:
 @compiled_inline
 def _write(book: Book, context: Table, t: int, close: float, side: int) -> None:
     """Write the nearest active level on one side of the close."""
-    m, slots, _ = book
+    m, slots, _, _ = book
     reals, wholes = context
     j = nearest(book, close, side)
     if j < 0:

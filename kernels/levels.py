@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kernels import level_layout as lm
 from kernels import level_machine as machine
 from kernels.gate import Instants, Series, instants, series
+from kernels.volatility import atr, atr_state
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -111,10 +112,9 @@ def initial(rules: Rules = _DEFAULT) -> State:
         raise ValueError(f"touch: expected 0 <= touch <= break_, was {rules.touch}, {rules.break_}")
     if not rules.half_life_bars > 0.0:
         raise ValueError(f"half_life_bars: expected > 0, was {rules.half_life_bars}")
-    memory = np.zeros(lm.CARRIED, dtype=np.float64)
-    memory[lm.ATR] = np.nan
     return {
-        "memory": memory,
+        "memory": np.zeros(lm.CARRIED, dtype=np.float64),
+        "atr": atr_state(rules.atr_period),
         "slots": np.zeros((rules.max_active + 1, lm.KEPT), dtype=np.float64),
     }
 
@@ -203,6 +203,8 @@ def extend(
         raise ValueError(f"state: expected slots of shape {shape}, was {state['slots'].shape}")
     book = _loaded(state, rules)
     near = np.empty((lm.CONTEXT_REALS, ts.size), dtype=np.float64)
+    average = state["atr"].astype(np.float64)
+    atr(highs, lows, closes, period=rules.atr_period, state=average, out=near[0])
     counts = np.empty((lm.CONTEXT_WHOLES, ts.size), dtype=np.int64)
     events = _run(book, (opens, highs, lows, closes, ts), (near, counts))
     return Run(
@@ -210,7 +212,7 @@ def extend(
         resistance=Nearest(*near[1:3], *counts[:3]),
         support=Nearest(*near[3:], *counts[3:]),
         events=events,
-        state=_saved(book, ts.size),
+        state={**_saved(book, ts.size), "atr": average},
     )
 
 
@@ -234,22 +236,24 @@ def _loaded(state: State, rules: Rules) -> lm.Book:
     slots = np.zeros((rules.max_active + 1, lm.SLOT), dtype=np.float64)
     slots[:, : lm.KEPT] = state["slots"]
     lists = np.zeros((lm.LISTS, rules.max_active + 2), dtype=np.float64)
-    machine.load((memory, slots, lists))
-    return memory, slots, lists
+    who = np.zeros((lm.ORDERS, max(rules.max_active + 2, lm.COUNTED)), dtype=np.int64)
+    book = memory, slots, lists, who
+    machine.load(book)
+    return book
 
 
 def _run(
     book: lm.Book, bars: tuple[Series, Series, Series, Series, Instants], context: lm.Table
 ) -> Events:
     """Run the machine over all bars; where its log fills up, empty it and go on."""
-    memory, n, parts, done = book[0], bars[4].size, [], 0
+    counts, n, parts, done = book[3][lm.COUNTS], bars[4].size, [], 0
     room = 3 * n + 4 * len(book[1])
     while True:
         log = np.empty((lm.LOGGED, room)), np.empty((lm.LOGGED, room), dtype=np.int64)
         done = machine.run(book, bars, done, log, context)
-        logged = int(memory[lm.CURSOR])
+        logged = int(counts[lm.CURSOR])
         parts.append(Events(*log[1][:, :logged], *log[0][:, :logged]))
-        memory[lm.CURSOR] = 0.0
+        counts[lm.CURSOR] = 0
         if done == n:
             break
     return parts[0] if len(parts) == 1 else Events(*map(np.concatenate, zip(*parts, strict=True)))

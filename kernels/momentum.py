@@ -16,13 +16,13 @@ from kernels.gate import Series, series, target, targets
 from kernels.jit import compiled
 from kernels.momentum_blocks import advance_gaps, advance_lines, advance_strength, moves
 from kernels.recurrences import (
-    AHEAD,
     BEHIND,
     RECURRENCE_SIZE,
     Lane,
     recurrence,
     recurrence_state,
     resume,
+    row_size,
     suspend,
 )
 from kernels.states import at_least, carried, column, kept, ratio
@@ -228,10 +228,10 @@ def _check_macd(fast: int, slow: int, signal: int) -> tuple[int, int, int]:
 
 @compiled
 def _rsi(close: Series, period: int, state: Series, out: Series) -> None:
-    size = min(close.size, BLOCK) + AHEAD
-    given, kept_bars = np.empty((1, size)), np.empty(size, np.int64)
-    rising, gains, work = np.empty(size), np.empty(size), np.empty(size)
-    falling, losses, work_2 = np.empty(size), np.empty(size), np.empty(size)
+    size = row_size(close.size)
+    room, kept_bars = np.empty((7, size)), np.empty(size, np.int64)
+    given, rising, gains, work = room[:1], room[1], room[2], room[3]
+    falling, losses, work_2 = room[4], room[5], room[6]
     before, own, own_2 = np.nan, recurrence(1), recurrence(1)
     if state.size:
         before = state[0]
@@ -271,10 +271,10 @@ def _macd(  # noqa: PLR0913, PLR0917 - the parameters of one formula, three line
     average: Series,
     histogram: Series,
 ) -> None:
-    size = min(close.size, BLOCK) + AHEAD
-    given, kept_bars = np.empty((1, size)), np.empty(size, np.int64)
-    prices, gaps, work, work_2 = given[0], np.empty(size), np.empty(size), np.empty(size)
-    quick, steady, smoothed = np.empty(size), np.empty(size), np.empty(size)
+    size = row_size(close.size)
+    room, kept_bars = np.empty((7, size)), np.empty(size, np.int64)
+    given, prices, gaps, work, work_2 = room[:1], room[0], room[1], room[2], room[3]
+    quick, steady, smoothed = room[4], room[5], room[6]
     own, own_2, own_3 = recurrence(slow - fast), recurrence(0), recurrence(0)
     if state.size:
         own, own_2 = state[:RECURRENCE_SIZE], state[RECURRENCE_SIZE : 2 * RECURRENCE_SIZE]

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from kernels.blocks import BLOCK, U, close_up, gather, put
-from kernels.gate import Series, series
+from kernels.gate import Series
 from kernels.jit import compiled, compiled_borrowing, compiled_inline
 
 AHEAD: Final = 8
@@ -29,6 +29,8 @@ BEHIND: Final = 7
 """Values that an average looks back to, and columns that a row of values starts with."""
 
 RECURRENCE_SIZE: Final = 2 + AHEAD + BEHIND
+
+_SPARE: Final = 40  # values: five cache lines, at least AHEAD
 
 Lane = tuple[Series, Series, Series, int, float, Series]
 """What one average works in: values, averages, scratch, period, weight, state."""
@@ -41,39 +43,11 @@ def recurrence_state(wait: int = 0) -> Series:
     return state
 
 
-def exponential(x: Series, period: int, state: Series) -> Series:
-    """Return the exponential average with weight 2 / (period + 1), seeded by the simple one."""
-    return _smoothed(x, period, 2.0 / (period + 1.0), state)
-
-
-def wilder(x: Series, period: int, state: Series) -> Series:
-    """Return Wilder's average, with weight 1 / period, seeded by the simple one."""
-    return _smoothed(x, period, 1.0 / period, state)
-
-
-def session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
-    """Return the average price since the session's first bar, by volume; NaN while it is 0.
-
-    ``state`` is ``[session, sum of price times volume, sum of volume]``.
-    """
-    out: Series = _session_average(
-        series(price, "price"), series(volume, "volume"), series(session, "session"), state
-    )
-    return out
-
-
-def _smoothed(x: Series, period: int, weight: float, state: Series) -> Series:
-    out = np.empty(x.size)
-    smooth(series(x, "x"), period, weight, state, out)
-    return out
-
-
 @compiled
 def smooth(x: Series, period: int, weight: float, state: Series, out: Series) -> None:
     """Write the average of ``x`` to ``out``, continuing from ``state`` (empty: from the start)."""
-    size = min(x.size, BLOCK) + AHEAD
-    given, kept = np.empty((1, size)), np.empty(size, np.int64)
-    values, averages, work = given[0], np.empty(size), np.empty(size)
+    room, kept = np.empty((3, row_size(x.size))), np.empty(min(x.size, BLOCK), np.int64)
+    given, values, averages, work = room[:1], room[0], room[1], room[2]
     own = state if state.size else recurrence(0)
     lane: Lane = (values, averages, work, period, weight, own)
     if state.size:
@@ -88,6 +62,16 @@ def smooth(x: Series, period: int, weight: float, state: Series, out: Series) ->
             advance(lane, count, out, start)
     if state.size:
         suspend(lane)
+
+
+@compiled_borrowing
+def row_size(bars: int) -> int:
+    """Return how long a row is made for a block of at most so many bars.
+
+    Rows of one matrix cost one allocation. A page's length apart, a row's load would seem to wait
+    for the store to another.
+    """
+    return min(bars, BLOCK) + _SPARE
 
 
 @compiled
@@ -188,18 +172,3 @@ def begin(lane: Lane, count: int) -> int:
         done += 1
     state[0], state[1] = seen, value
     return done
-
-
-@compiled
-def _session_average(price: Series, volume: Series, session: Series, state: Series) -> Series:
-    out = np.full(price.size, np.nan)
-    current, money, amount = state[0], state[1], state[2]
-    for i in range(price.size):
-        if session[i] != current:
-            current, money, amount = session[i], 0.0, 0.0
-        money += price[i] * volume[i]
-        amount += volume[i]
-        if amount > 0.0:
-            out[i] = money / amount
-    state[0], state[1], state[2] = current, money, amount
-    return out

@@ -77,7 +77,14 @@ from kernels.volume import (
     obv_change_state,
     obv_state,
 )
-from kernels.wavelets import haar, haar_state, haar_window, haar_window_state
+from kernels.wavelets import (
+    haar,
+    haar_state,
+    haar_window,
+    haar_window_state,
+    modwt,
+    modwt_state,
+)
 
 _CLOSE = ("close",)
 _RANGE = ("high", "low", "close")
@@ -244,6 +251,14 @@ STATEFUL_KERNELS: Final = (
             Parameter("step", 0.02, 0.001, 1.0, is_integer=False),
             Parameter("most", 0.2, 0.001, 1.0, is_integer=False),
         ),
+    ),
+    _windowed(
+        modwt,
+        modwt_state,
+        lambda moments=4, levels=4: (2**levels - 1) * (2 * moments - 1),
+        _CLOSE,
+        (Parameter("moments", 4, 1, 10), Parameter("levels", 4, 1, 8)),
+        outputs=("details", "smooths"),
     ),
     _windowed(
         haar,

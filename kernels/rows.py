@@ -1,8 +1,9 @@
 """One indicator of many symbols, a row each: the very bits of one symbol at a time.
 
 Belongs here: the loop over rows for those that are asked for by the thousand, where calling from
-Python costs more than 250 bars do (three indicators of 1,000 symbols: 3 ms in place of 13). Keep
-out: arithmetic, and any sharing between symbols (``panel`` shares, and agrees to 1e-12).
+Python costs more than 250 bars do (three indicators of 1,000 symbols: 3 ms in place of 13), and for
+every recursion: ``StatefulKernel.run_rows`` lays windows side by side without one. Keep out:
+arithmetic, and any sharing between symbols (``panel`` shares, and agrees to 1e-12).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +13,14 @@ from typing import Any, Final
 import numpy as np
 
 from kernels import engine
-from kernels.averages import _ema, _sma, _wma
+from kernels.averages import _ema, _sma, _vwap, _wma
+from kernels.channels import _keltner
 from kernels.gate import Matrix, Series
 from kernels.jit import compiled
 from kernels.momentum import _macd, _rsi
 from kernels.states import NO_STATE
+from kernels.stops import _psar, _supertrend
+from kernels.trend import _adx
 from kernels.volatility import _atr, _bollinger
 from kernels.volume import _mfi, _obv
 
@@ -161,6 +165,62 @@ def _mfi_rows(  # noqa: PLR0913, PLR0917 - as the kernel
         _mfi(high[i], low[i], close[i], volume[i], period, state, out[0, i])
 
 
+@compiled
+def _vwap_rows(  # noqa: PLR0913, PLR0917 - as the kernel
+    high: Matrix, low: Matrix, close: Matrix, volume: Matrix, session: Matrix,
+    state: Series, out: Any,  # noqa: ANN401 - a cube
+) -> None:  # fmt: skip
+    for i in range(high.shape[0]):
+        _vwap(high[i], low[i], close[i], volume[i], session[i], state, out[0, i])
+
+
+@compiled
+def _adx_rows(
+    high: Matrix,
+    low: Matrix,
+    close: Matrix,
+    period: int,
+    state: Series,
+    out: Any,  # noqa: ANN401 - a cube
+) -> None:
+    for i in range(high.shape[0]):
+        _adx(high[i], low[i], close[i], period, state, out[0, i], out[1, i], out[2, i])
+
+
+@compiled
+def _keltner_rows(  # noqa: PLR0913, PLR0917 - as the kernel
+    high: Matrix, low: Matrix, close: Matrix, period: int, atr_period: int, width: float,
+    state: Series, out: Any,  # noqa: ANN401 - a cube
+) -> None:  # fmt: skip
+    for i in range(high.shape[0]):
+        _keltner(
+            high[i], low[i], close[i], period, atr_period, width, state,
+            out[0, i], out[1, i], out[2, i],
+        )  # fmt: skip
+
+
+@compiled
+def _supertrend_rows(  # noqa: PLR0913, PLR0917 - as the kernel
+    high: Matrix, low: Matrix, close: Matrix, period: int, width: float,
+    state: Series, out: Any,  # noqa: ANN401 - a cube
+) -> None:  # fmt: skip
+    for i in range(high.shape[0]):
+        _supertrend(high[i], low[i], close[i], period, width, state, out[0, i], out[1, i])
+
+
+@compiled
+def _psar_rows(
+    high: Matrix,
+    low: Matrix,
+    step: float,
+    most: float,
+    state: Series,
+    out: Any,  # noqa: ANN401 - a cube
+) -> None:
+    for i in range(high.shape[0]):
+        _psar(high[i], low[i], step, most, state, out[0, i])
+
+
 ROWS: Final[Mapping[str, Rows]] = {
     "sma": Rows("sma_rows", _sma_rows, 1),
     "ema": Rows("ema_rows", _ema_rows, 1),
@@ -172,4 +232,9 @@ ROWS: Final[Mapping[str, Rows]] = {
     "atr": Rows("atr_rows", _atr_rows, 1),
     "obv": Rows("obv_rows", _obv_rows, 1),
     "mfi": Rows("mfi_rows", _mfi_rows, 1),
+    "vwap": Rows("vwap_rows", _vwap_rows, 1),
+    "adx": Rows("adx_rows", _adx_rows, 3),
+    "keltner": Rows("keltner_rows", _keltner_rows, 3),
+    "supertrend": Rows("supertrend_rows", _supertrend_rows, 2),
+    "psar": Rows("psar_rows", _psar_rows, 1),
 }

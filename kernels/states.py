@@ -4,7 +4,7 @@ Belongs here: plumbing that is not arithmetic. The policy itself is written in `
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -60,20 +60,6 @@ def kept(state: Series | None, size: int) -> Series:
             f"was {state.dtype} of shape {state.shape}, writeable {state.flags.writeable}"
         )
     return state
-
-
-def over_finite(compute: Callable[..., tuple[Series, ...]], *inputs: Series) -> tuple[Series, ...]:
-    """Return ``compute`` over the bars whose inputs all have a value, NaN at the others."""
-    usable = np.isfinite(inputs[0])
-    for x in inputs[1:]:
-        usable &= np.isfinite(x)
-    if usable.all():
-        return compute(*inputs)
-    dense = compute(*(x[usable] for x in inputs))
-    outputs = tuple(np.full(usable.size, np.nan) for _ in dense)
-    for out, values in zip(outputs, dense, strict=True):
-        out[usable] = values
-    return outputs
 
 
 def ratio(numerator: Series, denominator: Series, *, otherwise: float) -> Series:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
+from kernels.gate import Series, series, targets
 from kernels.jit import compiled
-from kernels.states import at_least, carried, columns, over_finite
-from kernels.volatility import atr, atr_state
+from kernels.states import at_least, kept, same_length
+from kernels.volatility import _atr, atr_state
 
 # the state of supertrend: is it seeded, and what the last bar left
 _SEEDED, _UPPER, _LOWER, _CLOSE, _IS_UP, _SUPERTREND = range(6)
@@ -82,16 +82,12 @@ def supertrend(
     """
     if not width > 0.0:
         raise ValueError(f"width: expected > 0, was {width}")
-    own = carried(state, supertrend_state(at_least(period, 1, "period")))
-    of_range, trail = own[:-_SUPERTREND], own[-_SUPERTREND:]
-
-    def of_finite(highs: Series, lows: Series, closes: Series) -> tuple[Series, Series]:
-        reach = width * atr(highs, lows, closes, period=period, state=of_range)
-        line, direction = np.full(reach.size, np.nan), np.full(reach.size, np.nan)
-        _supertrend((highs + lows) / 2.0, closes, reach, trail, (line, direction))
-        return line, direction
-
-    return Supertrend(*over_finite(of_finite, *columns(high=high, low=low, close=close)))
+    size = supertrend_state(at_least(period, 1, "period")).size
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    same_length(("high", "low", "close"), highs, lows, closes)
+    lines = Supertrend(*targets(None, 2, highs))
+    _supertrend(highs, lows, closes, period, float(width), kept(state, size), *lines)
+    return lines
 
 
 def psar_state() -> Series:
@@ -144,28 +140,37 @@ def psar(
     """
     if not 0.0 < step <= most:
         raise ValueError(f"step: expected in 0 < step <= most ({most}), was {step}")
-    own = carried(state, psar_state())
-
-    def of_finite(highs: Series, lows: Series) -> tuple[Series]:
-        out = np.full(highs.size, np.nan)
-        _psar(highs, lows, (step, most), own, out)
-        return (out,)
-
-    return over_finite(of_finite, *columns(high=high, low=low))[0]
+    highs, lows = series(high, "high"), series(low, "low")
+    same_length(("high", "low"), highs, lows)
+    stop = np.empty(highs.size)
+    _psar(highs, lows, float(step), float(most), kept(state, _PSAR), stop)
+    return stop
 
 
 @compiled
-def _supertrend(
-    middle: Series, close: Series, reach: Series, m: Series, out: tuple[Series, Series]
+def _supertrend(  # noqa: PLR0913, PLR0917 - three series, two parameters, how it goes on, lines out
+    high: Series,
+    low: Series,
+    close: Series,
+    period: int,
+    width: float,
+    state: Series,
+    line: Series,
+    direction: Series,
 ) -> None:
-    line, direction = out
-    for i in range(middle.size):
-        if np.isnan(reach[i]):
+    m, of_range = np.zeros(_SUPERTREND), state
+    if state.size:
+        m, of_range = state[-_SUPERTREND:], state[:-_SUPERTREND]
+    _atr(high, low, close, period, of_range, line)  # NaN where a bar is missing
+    for i in range(close.size):
+        reach, middle = width * line[i], (high[i] + low[i]) / 2.0
+        direction[i] = np.nan
+        if np.isnan(reach):
             continue
-        upper, lower = middle[i] + reach[i], middle[i] - reach[i]
+        upper, lower = middle + reach, middle - reach
         if m[_SEEDED] == 0.0:
             m[_SEEDED], m[_UPPER], m[_LOWER] = 1.0, upper, lower
-            m[_IS_UP] = 1.0 if close[i] >= middle[i] else 0.0
+            m[_IS_UP] = 1.0 if close[i] >= middle else 0.0
         else:
             if upper < m[_UPPER] or m[_CLOSE] > m[_UPPER]:
                 m[_UPPER] = upper
@@ -179,11 +184,12 @@ def _supertrend(
 
 
 @compiled
-def _psar(
-    high: Series, low: Series, acceleration: tuple[float, float], m: Series, out: Series
-) -> None:
-    step, most = acceleration
+def _psar(high: Series, low: Series, step: float, most: float, state: Series, out: Series) -> None:
+    m = state if state.size else np.zeros(_PSAR)
     for i in range(high.size):
+        out[i] = np.nan
+        if not (abs(high[i]) < np.inf and abs(low[i]) < np.inf):
+            continue
         before_high, before_low = m[_LAST_HIGH], m[_LAST_LOW]
         if m[_SEEN] < 2.0:  # noqa: PLR2004 - the side is that of the second bar
             m[_SEEN] += 1.0

@@ -5,11 +5,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Series
-from kernels.recurrences import recurrence_state, wilder
-from kernels.states import at_least, carried, columns, over_finite, ratio
-from kernels.volatility import true_range
-from kernels.windows import continued, highest, lagged, lowest
+from kernels.gate import Instants, Matrix, Series, series, targets
+from kernels.jit import compiled, compiled_borrowing
+from kernels.recurrences import RECURRENCE_SIZE, recurrence_state, smooth
+from kernels.states import at_least, carried, columns, kept, same_length
+from kernels.volatility import true_range_of
+from kernels.windows import continued, highest, lowest
+
+_ADX_SIZE = 3 + 4 * RECURRENCE_SIZE  # of its state: the bar before, and four averages
 
 
 class Adx(NamedTuple):
@@ -80,25 +83,12 @@ def adx(
     >>> adx([2.0, 3.0, 4.0], [1.0, 2.0, 3.0], [1.5, 2.5, 3.5], period=1).plus_di.round(2)
     array([  nan, 66.67, 66.67])
     """
-    own = carried(state, adx_state(period))
-
-    def of_finite(highs: Series, lows: Series, closes: Series) -> tuple[Series, Series, Series]:
-        up = highs - lagged(highs, own[:1])
-        down = lagged(lows, own[1:2]) - lows
-        before = lagged(closes, own[2:3])
-        for_span, for_plus, for_minus, for_adx = np.split(own[3:], 4)
-        is_seed = for_span[0] + 1.0 + np.arange(closes.size) <= period
-        movement = np.where(np.isnan(before), 0.0, true_range(highs, lows, before))
-        span = wilder(movement, period, for_span)
-        plus = wilder(np.where((up > 0.0) & (up > down), up, 0.0), period, for_plus)
-        minus = wilder(np.where((down > 0.0) & (down > up), down, 0.0), period, for_minus)
-        span = np.where(is_seed, np.nan, span)
-        plus = 100.0 * ratio(plus, span, otherwise=0.0)
-        minus = 100.0 * ratio(minus, span, otherwise=0.0)
-        direction = 100.0 * ratio(np.abs(plus - minus), plus + minus, otherwise=0.0)
-        return wilder(direction, period, for_adx), plus, minus
-
-    return Adx(*over_finite(of_finite, *columns(high=high, low=low, close=close)))
+    period = at_least(period, 1, "period")
+    highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
+    same_length(("high", "low", "close"), highs, lows, closes)
+    lines = Adx(*targets(None, 3, highs))
+    _adx(highs, lows, closes, period, kept(state, _ADX_SIZE), *lines)
+    return lines
 
 
 def aroon_state(period: int = 25) -> Series:
@@ -155,3 +145,71 @@ def aroon(
     up = 100.0 * (period - since_high) / period
     down = 100.0 * (period - since_low) / period
     return Aroon(up, down, up - down)
+
+
+@compiled
+def _adx(  # noqa: PLR0913, PLR0917 - three series, a period, how it goes on, three lines out
+    high: Series,
+    low: Series,
+    close: Series,
+    period: int,
+    state: Series,
+    index: Series,
+    plus: Series,
+    minus: Series,
+) -> None:
+    own, size = state, RECURRENCE_SIZE
+    if not state.size:
+        own = np.zeros(_ADX_SIZE)
+        own[:3] = np.nan
+    for_span, for_plus = own[3 : 3 + size], own[3 + size : 3 + 2 * size]
+    for_minus, for_index = own[3 + 2 * size : 3 + 3 * size], own[3 + 3 * size :]
+    room, places = np.empty((6, close.size)), np.empty(close.size, np.int64)
+    usable = movements(high, low, close, own, room, places)
+    span, up, down = room[3, :usable], room[4, :usable], room[5, :usable]
+    seen, weight = for_span[0] + 1.0, 1.0 / period
+    smooth(room[0, :usable], period, weight, for_span, span)
+    smooth(room[1, :usable], period, weight, for_plus, up)
+    smooth(room[2, :usable], period, weight, for_minus, down)
+    direction, average = room[0, :usable], room[1, :usable]
+    for i in range(usable):
+        is_seed = seen + i <= period
+        whole = np.nan if is_seed else span[i]
+        up[i], down[i] = 100.0 * share_of(up[i], whole), 100.0 * share_of(down[i], whole)
+        direction[i] = 100.0 * share_of(abs(up[i] - down[i]), up[i] + down[i])
+    smooth(direction, period, weight, for_index, average)
+    index[:], plus[:], minus[:] = np.nan, np.nan, np.nan
+    for i in range(usable):
+        bar = places[i]
+        index[bar], plus[bar], minus[bar] = average[i], up[i], down[i]
+
+
+@compiled_borrowing
+def movements(
+    high: Series, low: Series, close: Series, last: Series, room: Matrix, places: Instants
+) -> int:
+    """Write true range, upward and downward movement of each whole bar; return how many there are.
+
+    ``last`` is high, low and close of the bar before, ``places`` which bars they are.
+    """
+    usable = 0
+    for i in range(close.size):
+        top, bottom, now = high[i], low[i], close[i]
+        if not (abs(top) < np.inf and abs(bottom) < np.inf and abs(now) < np.inf):
+            continue
+        up, down, before = top - last[0], last[1] - bottom, last[2]
+        room[0, usable] = true_range_of(top, bottom, before) if before == before else 0.0  # noqa: PLR0124 - NaN
+        room[1, usable] = up if up > 0.0 and up > down else 0.0
+        room[2, usable] = down if down > 0.0 and down > up else 0.0
+        last[0], last[1], last[2] = top, bottom, now
+        places[usable] = i
+        usable += 1
+    return usable
+
+
+@compiled_borrowing
+def share_of(part: float, whole: float) -> float:
+    """Return the quotient: 0 where the whole is 0, NaN where either is."""
+    if whole != 0.0:
+        return part / whole
+    return part if part != part else 0.0  # noqa: PLR0124 - NaN

@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels import engine
-from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.blocks import BLOCK, WINDOW_BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target, targets
 from kernels.jit import compiled, compiled_borrowing
 from kernels.recurrences import (
-    AHEAD,
     BEHIND,
     RECURRENCE_SIZE,
     Lane,
@@ -19,6 +18,7 @@ from kernels.recurrences import (
     recurrence,
     recurrence_state,
     resume,
+    row_size,
     suspend,
 )
 from kernels.states import NO_STATE, at_least, kept, same_length
@@ -44,11 +44,6 @@ class Bollinger(NamedTuple):
     percent_b: Series
     width: Series
     sigma: Series
-
-
-def true_range(high: Series, low: Series, previous_close: Series) -> Series:
-    """Return the bar's range, stretched to the previous close; NaN where there is none."""
-    return np.maximum(high, previous_close) - np.minimum(low, previous_close)
 
 
 def atr_state(period: int = 14) -> Series:
@@ -243,10 +238,10 @@ def _above_zero(width: float) -> float:
 
 @compiled
 def _atr(high: Series, low: Series, close: Series, period: int, state: Series, out: Series) -> None:
-    size = min(close.size, BLOCK) + AHEAD
-    given, kept_bars = np.empty((3, size)), np.empty(size, np.int64)
-    highs, lows, closes = given[0], given[1], given[2]
-    ranges, averages, work = np.empty(size), np.empty(size), np.empty(size)
+    size = row_size(close.size)
+    room, kept_bars = np.empty((6, size)), np.empty(size, np.int64)
+    given, highs, lows, closes = room[:3], room[0], room[1], room[2]
+    ranges, averages, work = room[3], room[4], room[5]
     before, own = np.nan, recurrence(1)
     if state.size:
         before, own = state[0], state[1:]
@@ -338,7 +333,7 @@ def _bollinger(  # noqa: PLR0913, PLR0917 - a series, two parameters, how it goe
     sigma: Series,
 ) -> None:
     past = period - 1
-    size = min(max(close.size, past), BLOCK)
+    size = min(max(close.size, past), WINDOW_BLOCK)
     steps, room = steps_to(period, FIVE), moments_room(size + past)
     head, start = joined(state, close), 0
     if not state.size:

@@ -7,7 +7,7 @@ nothing was traded, or nothing moved, an oscillator answers with the middle of i
 import numpy as np
 import numpy.typing as npt
 
-from kernels.blocks import BLOCK, U, close_up, gather, put
+from kernels.blocks import BLOCK, WINDOW_BLOCK, U, close_up, gather, put
 from kernels.gate import Series, series, target
 from kernels.jit import compiled, compiled_borrowing, compiled_ieee
 from kernels.states import at_least, carried, columns, kept, ratio, same_length
@@ -338,7 +338,7 @@ def _mfi(  # noqa: PLR0913, PLR0917 - four series, a period, how it goes on
     out: Series,
 ) -> None:
     past = period - 1
-    size = min(close.size, BLOCK)
+    size = min(close.size, WINDOW_BLOCK)
     prices, rises, falls = np.empty(size + 1), np.empty(size + past), np.empty(size + past)
     risen, fallen, work = np.empty(size), np.empty(size), np.empty(2 * (size + period))
     own = state if state.size else np.full(2 * period - 1, np.nan)
@@ -346,8 +346,8 @@ def _mfi(  # noqa: PLR0913, PLR0917 - four series, a period, how it goes on
     prices[0] = own[0]
     for i in range(past):
         rises[i], falls[i] = own[1 + i], own[period + i]
-    for start in range(0, close.size, BLOCK):
-        count = min(BLOCK, close.size - start)
+    for start in range(0, close.size, WINDOW_BLOCK):
+        count = min(WINDOW_BLOCK, close.size - start)
         first = U(start)
         for i in range(U(count)):
             prices[i + U(1)] = (high[i + first] + low[i + first]) + close[i + first]

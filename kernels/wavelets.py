@@ -1,13 +1,15 @@
-"""The causal Haar transform: each bar's value from this bar and earlier ones alone.
+"""Causal wavelets: each bar's value from this bar and earlier ones alone.
 
 The maximal overlap discrete wavelet transform, one-sided (a trous): nothing is mirrored or wrapped
-at the end, so no coefficient changes when tomorrow arrives. With x the series and s = 2**(j - 1)::
+at the end, so no coefficient changes when tomorrow arrives. With x the series, s = 2**(j - 1), and
+g and h the smoothing and the detail filter of L = 2 * moments factors, the newest bar's first::
 
-    a_0 = x      d_j[t] = (a_{j-1}[t] - a_{j-1}[t - s]) / 2
-                 a_j[t] = (a_{j-1}[t] + a_{j-1}[t - s]) / 2
+    v_0 = x      w_j[t] = sum over l of h[l] * v_{j-1}[t - l * s]
+                 v_j[t] = sum over l of g[l] * v_{j-1}[t - l * s]
 
-and x = a_J + d_1 + ... + d_J to rounding. Detail j spans the last 2**j bars and lags by half of it.
-All is computed afresh from the kept inputs, so it is equal bit by bit however the input is cut.
+Detail j spans the last (2**j - 1) * (L - 1) + 1 bars. Haar's is the filter of one moment; its
+details have the sign of a rise here (``haar``), the other one in ``modwt``. How it is computed is
+in ``wavelets_cascade``; each value is made of its own span's bars, always in the same order.
 """
 
 import math
@@ -16,9 +18,25 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.gate import Matrix, Series
-from kernels.states import at_least, carried, column, ratio
+from kernels.gate import Matrix, Series, series
+from kernels.states import at_least, carried, column, kept, ratio
+from kernels.wavelets_cascade import cascade, cascade_size, cascade_state
+from kernels.wavelets_filters import filters, haar_filters
 from kernels.windows import continued, logarithm, total, weighted_sum, window_state
+
+
+class Modwt(NamedTuple):
+    """Details and smooths, one row a level from the finest, each of shape (levels, n)."""
+
+    details: Matrix
+    smooths: Matrix
+
+
+class Delays(NamedTuple):
+    """By how many bars a level's details and smooths lag, from the finest: shape (levels,)."""
+
+    details: Series
+    smooths: Series
 
 
 class Haar(NamedTuple):
@@ -40,13 +58,102 @@ class HaarWindow(NamedTuple):
     slope: Series
 
 
+def modwt_state(moments: int = 4, levels: int = 4) -> Series:
+    """Return the state of ``modwt`` before the first bar."""
+    return cascade_state(filters(moments).size // 2, at_least(levels, 1, "levels"))
+
+
+def modwt(
+    x: npt.ArrayLike,
+    moments: int = 4,
+    levels: int = 4,
+    *,
+    state: Series | None = None,
+    out: tuple[Matrix, Matrix] | None = None,
+) -> Modwt:
+    """Return the causal MODWT of a series by Daubechies' filter of ``moments`` vanishing moments.
+
+    Parameters
+    ----------
+    x : array_like, float64, shape (n,)
+        Any unit; of prices, take the logarithm. NaN gives NaN in each value whose span it is in,
+        and what is infinite counts as NaN.
+    moments : int
+        N of ``dbN``, 1 to 10; ``db4`` by default.
+    levels : int
+        J, at least 1.
+    state : ndarray of float64, optional
+        From ``modwt_state(moments, levels)`` or an earlier call, which this one continues: changed
+        in place.
+    out : tuple of two ndarray of float64, shape (levels, n), C order, optional
+        Where the details and the smooths are written.
+
+    Returns
+    -------
+    Modwt
+        ``details`` and ``smooths`` (float64, shape (levels, n), finest first; row j - 1 is NaN for
+        the first ``(2**j - 1) * (2 * moments - 1)`` bars of the series), in the unit of ``x``. They
+        lag by ``modwt_delays(moments, levels)`` bars. A polynomial of a lower degree than
+        ``moments`` has details 0, to rounding.
+
+    Raises
+    ------
+    ValueError
+        If ``moments`` or ``levels`` is out of range, or an array has another shape or shares
+        memory.
+
+    References
+    ----------
+    D. B. Percival, A. T. Walden, Wavelet Methods for Time Series Analysis (2000), chapter 5, with
+    the filters in PyWavelets' order: ``swt(x, "db4", norm=True)`` holds the same numbers, those of
+    ``moments * (2**j - 1)`` bars later, and wraps around the end.
+
+    Examples
+    --------
+    >>> out = modwt([1.0, 3.0, 3.0, 7.0], moments=1, levels=1)
+    >>> out.details, out.smooths
+    (array([[nan, -1.,  0., -2.]]), array([[nan,  2.,  3.,  5.]]))
+    """
+    return _transform(series(x, "x"), filters(moments), levels, state, out)
+
+
+def modwt_delays(moments: int = 4, levels: int = 4) -> Delays:
+    """Return how many bars ``modwt`` lags by level: where the energy of its filters has its centre.
+
+    Of the bars in a value's span, each counts by its factor squared.
+
+    Raises
+    ------
+    ValueError
+        If ``moments`` or ``levels`` is out of range.
+
+    Examples
+    --------
+    >>> modwt_delays(moments=1, levels=3).details
+    array([0.5, 1.5, 3.5])
+    """
+    low, high = filters(moments).reshape(-1, 2)[::-1].T
+    detail, smooth = [], []
+    whole: Series = np.ones(1)
+    for j in range(at_least(levels, 1, "levels")):
+        spread = np.zeros((2, 2**j * (low.size - 1) + 1))
+        spread[:, :: 2**j] = low, high
+        detail.append(_centre(np.convolve(whole, spread[1])))
+        whole = np.convolve(whole, spread[0])
+        smooth.append(_centre(whole))
+    return Delays(np.array(detail), np.array(smooth))
+
+
 def haar_state(levels: int = 4) -> Series:
     """Return the state of ``haar`` before the first bar."""
-    return window_state(2 ** at_least(levels, 1, "levels"))
+    return modwt_state(1, levels)
 
 
 def haar(x: npt.ArrayLike, levels: int = 4, *, state: Series | None = None) -> Haar:
     """Return the causal Haar details and approximation of a series.
+
+    With s = 2**(j - 1), d_j[t] = (a_{j-1}[t] - a_{j-1}[t - s]) / 2 and a_j[t] the mean of the two;
+    and x = a_J + d_1 + ... + d_J to rounding. Detail j lags by half of the 2**j bars that it spans.
 
     Parameters
     ----------
@@ -82,10 +189,8 @@ def haar(x: npt.ArrayLike, levels: int = 4, *, state: Series | None = None) -> H
     >>> out.details, out.approximation
     (array([[nan,  1.,  0.,  2.]]), array([nan,  2.,  3.,  5.]))
     """
-    state = carried(state, haar_state(levels))
-    given = column(x, "x")
-    details, approximation = _transform(continued(given, state), levels)
-    return Haar(_newest(details, given.size), approximation)
+    details, smooths = _transform(series(x, "x"), haar_filters(), levels, state)
+    return Haar(details, smooths[-1])
 
 
 def haar_window_state(levels: int = 4, window: int = 32) -> Series:
@@ -146,7 +251,9 @@ def haar_window(
     state = carried(state, haar_window_state(levels, window))
     given = column(x, "x")
     n = given.size
-    details, approximation = _transform(continued(given, state), levels)
+    details, smooths = _transform(
+        continued(given, state), haar_filters(), levels, haar_state(levels)
+    )
     # the first value of each that a window can see, so that total() needs no memory of its own
     kept = details[:, details.shape[1] - (n + window - 1) :]
     energies = np.stack([_sums(row * row, window) for row in kept])
@@ -160,20 +267,43 @@ def haar_window(
         entropy=_entropy(shares),
         dominant=np.where(np.isnan(_added(shares)), np.nan, energies.argmax(axis=0) + 1.0),
         fast_slow=ratio(_added(energies[:half]), _added(energies[half:]), otherwise=np.nan),
-        slope=_slope(approximation, window),
+        slope=_slope(smooths[-1, 2**levels - 1 :], window),
     )
 
 
-def _transform(padded: Series, levels: int) -> tuple[Matrix, Series]:
-    """Return details of every bar of ``padded`` (NaN at its first ones), and what is left."""
-    details = np.full((levels, padded.size), np.nan)
-    rest = padded
-    for j in range(levels):
-        span = 2**j
-        earlier, later = rest[:-span], rest[span:]
-        details[j, padded.size - later.size :] = 0.5 * (later - earlier)
-        rest = 0.5 * (later + earlier)
-    return details, rest
+def _transform(
+    x: Series,
+    factors: Series,
+    levels: int,
+    state: Series | None,
+    out: tuple[Matrix, Matrix] | None = None,
+) -> Modwt:
+    taps = factors.size // 2
+    if state is None:
+        own = cascade_state(taps, at_least(levels, 1, "levels"))
+    else:
+        own = kept(state, cascade_size(taps, at_least(levels, 1, "levels")))
+    shape = (levels, x.size)
+    into = Modwt(np.empty(shape), np.empty(shape)) if out is None else _into(out, shape, x)
+    cascade(x, factors, own, *into)
+    return into
+
+
+def _into(out: tuple[Matrix, Matrix], shape: tuple[int, int], x: Series) -> Modwt:
+    """Return ``out``; raise ``ValueError`` if it cannot be written to while ``x`` is read."""
+    into = Modwt(*out)
+    for array in into:
+        is_fit = type(array) is np.ndarray and array.dtype == np.float64 and array.shape == shape
+        if not (is_fit and array.flags.carray):
+            raise ValueError(f"out: expected writeable, contiguous float64 of shape {shape}")
+    if np.may_share_memory(*into) or any(np.may_share_memory(x, array) for array in into):
+        raise ValueError("out: expected memory of its own, was an input's or another output's")
+    return into
+
+
+def _centre(factors: Series) -> float:
+    energy = factors * factors
+    return float(np.dot(energy, np.arange(energy.size)) / energy.sum())
 
 
 def _newest(details: Matrix, n: int) -> Matrix:

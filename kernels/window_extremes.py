@@ -6,7 +6,7 @@ missing counts as infinitely high, so that the window which holds it is known by
 
 import numpy as np
 
-from kernels.blocks import BLOCK, U
+from kernels.blocks import WINDOW_BLOCK, U
 from kernels.gate import Series
 from kernels.jit import compiled, compiled_borrowing
 
@@ -17,11 +17,11 @@ def window_highest(padded: Series, period: int, value: Series, since: Series) ->
 
     The latest of equal ones counts. NaN beside a value that is not finite.
     """
-    size = min(value.size, BLOCK) + period - 1
+    size = min(value.size, WINDOW_BLOCK) + period - 1
     best, best_2, place_2 = np.empty(size), np.empty(size), np.empty(size)
     ramp, spare = np.arange(0.0, size), np.empty(size)
-    for start in range(0, value.size, BLOCK):
-        count = min(BLOCK, value.size - start)
+    for start in range(0, value.size, WINDOW_BLOCK):
+        count = min(WINDOW_BLOCK, value.size - start)
         length, width = count + period - 1, 1
         first = U(start)
         for i in range(U(length)):

@@ -16,8 +16,8 @@ from kernels.blocks import U
 from kernels.gate import Instants, Series
 from kernels.jit import compiled, compiled_borrowing
 
-WIDE_BLOCK: Final = 4096
-"""Bars in a block of a kernel with a few columns: it fits 256 KiB."""
+WIDE_BLOCK: Final = 2048
+"""Bars in a block of a kernel with a few columns: three of them fit 48 KiB."""
 
 ONE_MORE: Final = 1
 """The step that appends one bar; any other joins as many windows of the same width."""

@@ -11,7 +11,7 @@ Add here what a kernel composes with NumPy; how a block of windows is computed i
 
 import numpy as np
 
-from kernels.blocks import BLOCK, U
+from kernels.blocks import WINDOW_BLOCK, U
 from kernels.gate import Series, series
 from kernels.jit import compiled
 from kernels.window_extremes import window_highest
@@ -87,8 +87,8 @@ def logarithm(x: Series) -> Series:
 def _weighted_sum(padded: Series, weights: Series) -> Series:
     n = padded.size - weights.size + 1
     out = np.zeros(n)
-    for start in range(0, n, BLOCK):
-        count, to = U(min(BLOCK, n - start)), U(start)
+    for start in range(0, n, WINDOW_BLOCK):
+        count, to = U(min(WINDOW_BLOCK, n - start)), U(start)
         for j in range(weights.size):
             weight, base = weights[j], U(start + j)
             for i in range(count):
@@ -101,9 +101,9 @@ def _mean_deviation(padded: Series, period: int) -> tuple[Series, Series]:
     n = padded.size - period + 1
     gap, absolute = np.empty(n), np.zeros(n)
     steps = steps_to(period, FIVE)
-    room = moments_room(min(n, BLOCK) + period)
-    for start in range(0, n, BLOCK):
-        count = min(BLOCK, n - start)
+    room = moments_room(min(n, WINDOW_BLOCK) + period)
+    for start in range(0, n, WINDOW_BLOCK):
+        count = min(WINDOW_BLOCK, n - start)
         mean = room[3] if window_moments(padded, start, count, period, steps, room) else room[1]
         first, newest = U(start), U(start + period - 1)
         for i in range(U(count)):

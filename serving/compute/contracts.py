@@ -54,8 +54,9 @@ _RENAMED: Final[Mapping[str, Renamed]] = {
         parameters={"conversion": "conversion_period", "base": "base_period", "span": "span_period"}
     ),
 }
-_COUNTS_NO_BARS: Final = frozenset({"levels"})
+_COUNTS_NO_BARS: Final = frozenset({"levels", "moments"})
 _BY_LEVEL: Final[Mapping[str, frozenset[str]]] = {
+    "modwt": frozenset({"details", "smooths"}),
     "haar": frozenset({"details"}),
     "haar_window": frozenset({"details", "energies", "shares"}),
 }

@@ -108,6 +108,8 @@ def test_agrees_with_the_naive_twin(run: tuple[Bars, Signals, Account]) -> None:
             del figures[name]  # whether rounding won or lost
     if -1e-6 < figures["max_drawdown"] < 0.0:
         del figures["calmar_ratio"]  # a quotient by rounding
+    if -1e-12 < figures["max_drawdown"] < 0.0:
+        del figures["sortino_ratio"]  # nothing was lost but the last bits of the twin's sums
     for name, value in figures.items():
         assert getattr(got.metrics, name) == pytest.approx(
             value, rel=1e-8, abs=1e-10, nan_ok=True

@@ -125,13 +125,14 @@ def test_equal_bit_by_bit_across_the_edges_of_blocks(kernel: StatefulKernel, gap
     rng = np.random.default_rng(12)
     for name in (*PRICES, "volume"):
         given_bars[name][rng.random(wide + 900) < gaps] = np.nan
-    block = blocks.BLOCK
-    cuts = [1, block - 1, block, block + 1, 2 * block + 7, 2 * block + 8, wide, wide + 1]
+    cuts = [1, wide, wide + 1]
+    for block in (blocks.BLOCK, blocks.WINDOW_BLOCK):
+        cuts += [block - 1, block, block + 1, 2 * block + 7, 2 * block + 8]
     parameters = kernel.resolved({"period": 200} if _has_long_period(kernel) else {})
     expected = kernel.run(given_bars, **parameters)
     got, _ = in_chunks(kernel, given_bars, cuts, parameters)
     assert_same_bits(got, expected)
-    tail = kernel.run(part(given_bars, 0, wide + 3), **parameters)
+    tail = kernel.run(part(given_bars, 0, wide + 3), None, **parameters)
     assert_same_bits(tail, tuple(x[..., : wide + 3] for x in expected))
 
 

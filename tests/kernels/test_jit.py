@@ -52,6 +52,21 @@ def test_a_change_in_a_called_module_is_never_served_stale(house: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("names", ["inner", "inner as other", "(\n    inner,\n)"])
+def test_a_change_in_a_module_of_constants_is_never_served_stale(house: Path, names: str) -> None:
+    name = names.rsplit(maxsplit=1)[-1] if " as " in names else "inner"
+    (house / "kernels" / "inner.py").write_text("FACTOR = 3.0\n")
+    (house / "kernels" / "outer.py").write_text(
+        f"from kernels import {names}\nfrom kernels.jit import compiled\n\n"
+        f"@compiled\ndef twice(x):\n    return {name}.FACTOR * x\n"
+    )
+    call = "from kernels.outer import twice; print(twice(2.0))"
+    assert _run(house, call) == "6.0"
+    (house / "kernels" / "inner.py").write_text("FACTOR = 15.0\n")
+    assert _run(house, call) == "30.0"
+
+
+@pytest.mark.slow
 def test_a_change_compiles_again_only_what_it_reaches(house: Path) -> None:
     _run(house, "from kernels.outer import twice; twice(1.0)")
     before = {path.name for path in (house / ".numba_cache").iterdir()}

@@ -10,9 +10,10 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import level_ladders, level_machine, levels, volatility
+from kernels import level_ladders, level_machine, levels
 from kernels import level_layout as lm
 from kernels.levels import EVENTS, Rules, Run, extend, initial
+from kernels.volatility import atr
 from tests.naive import levels as naive
 from tests.naive.levels import Candle
 
@@ -96,8 +97,9 @@ def test_golden_example_makes_a_resistance_at_the_higher_high() -> None:
     state = initial()
     state["memory"][[lm.BEFORE_OPEN, lm.BEFORE_HIGH]] = 1.0850, 1.0860
     state["memory"][[lm.BEFORE_LOW, lm.BEFORE]] = 1.0840, 1.0855
-    # an ATR before this bar such that Wilder's step over its true range, 0.0020, gives 0.0010
-    state["memory"][[lm.ATR, lm.SEEN]] = (14 * 0.0010 - 0.0020) / 13, 15
+    # as much of an ATR that Wilder's step over this bar's true range, 0.0020, gives 0.0010
+    half = np.full(30, (14 * 0.0010 - 0.0020) / 13 / 2)
+    atr(1.0855 + half, 1.0855 - half, np.full(30, 1.0855), state=state["atr"].view(np.float64))
     run = extend(state, tuple(x[-1:] for x in bars), [0])  # type: ignore[arg-type]
     assert told(run) == [(0, "NEW_RESISTANCE", 0, "resistance", 1.0865)]
     assert run.atr[0] == pytest.approx(0.0010, rel=1e-12)
@@ -118,19 +120,10 @@ def test_atr_is_ta_libs() -> None:
     np.testing.assert_allclose(play(bars, Rules()).atr, expected, rtol=1e-13)
 
 
-def test_atr_is_the_plain_recurrence_to_the_bit() -> None:
+def test_atr_is_the_indicator_to_the_bit() -> None:
     bars = walk(400, 6)
-    rows = candles(bars)
-    plain = [naive.average_true_range(rows[: t + 1], 14) for t in range(400)]
-    expected = [np.nan if x is None else x for x in plain]
+    expected = atr(*bars[1:4])
     np.testing.assert_array_equal(play(bars, Rules()).atr, expected)
-
-
-def test_atr_is_the_indicators_but_for_its_last_bits() -> None:
-    # the indicator takes the recurrence several bars at a time; what feeds comparisons does not
-    bars = walk(400, 6)
-    expected = volatility.atr(bars[1], bars[2], bars[3], period=14)
-    np.testing.assert_allclose(play(bars, Rules()).atr, expected, rtol=1e-13)
 
 
 def test_nothing_happens_before_the_atr_is_valid() -> None:

@@ -21,11 +21,11 @@ from kernels.averages import ema, hma, sma, wma
 from kernels.channels import donchian, ichimoku
 from kernels.momentum import macd, rsi
 from kernels.oscillators import cci, stochastic, williams_r
-from kernels.recurrences import recurrence_state, wilder
+from kernels.recurrences import recurrence_state, smooth
 from kernels.returns import roc
 from kernels.stops import psar
 from kernels.trend import adx, aroon
-from kernels.volatility import atr, bollinger, true_range
+from kernels.volatility import atr, bollinger
 from kernels.volume import mfi, obv
 from kernels.windows import highest, lowest
 
@@ -163,7 +163,14 @@ def money(b: Bars) -> tuple[Line, Line, Line, Line]:
 
 def true_ranges(b: Bars, first: float = np.nan) -> Line:
     high, low, close = ranges(b)
-    return np.concatenate(([first], true_range(high[1:], low[1:], close[:-1])))
+    later = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+    return np.concatenate(([first], later))
+
+
+def wilder(x: Line, period: int) -> Line:
+    out = np.empty(x.size)
+    smooth(np.ascontiguousarray(x), period, 1.0 / period, recurrence_state(), out)
+    return out
 
 
 def before(line: Line, bars: int) -> Line:
@@ -605,7 +612,7 @@ TULIP: tuple[tuple[str, tuple[str, ...], Callable[[Bars], tuple[Line, ...]], str
         "",
     ),
     ("psar .2 2", ("high", "low"), lambda b: (psar(b["high"], b["low"], step=0.2, most=2.0),), ""),
-    ("wilders 5", CLOSE, lambda b: (wilder(b["close"], 5, recurrence_state()),), ""),
+    ("wilders 5", CLOSE, lambda b: (wilder(b["close"], 5),), ""),
     ("di 5", RANGE, lambda b: tuple(adx(*ranges(b), period=5)[1:]), "directional start"),
     (
         "ema 5",

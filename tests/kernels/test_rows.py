@@ -32,6 +32,7 @@ def test_a_row_has_the_bits_that_it_has_alone(
     close[random.random(shape) < missing] = np.nan
     columns = {"close": close, "high": close + 1.0, "low": close - 1.0}
     columns["volume"] = random.poisson(50, shape).astype(np.float64)
+    columns["session"] = np.broadcast_to(np.arange(bars) // 24, shape).astype(np.float64)
     chosen = {}
     if any(parameter.name == "period" for parameter in kernel.parameters):
         chosen["period"] = data.draw(st.integers(2, 60))

@@ -95,7 +95,7 @@ def run(
     )
     plan = (bars, wanted, stops, flat)
     for t in range(len(bars)):
-        if not _is_ambiguous(copy.deepcopy(book), t, plan):
+        if stops is None or not _is_ambiguous(copy.deepcopy(book), t, plan):
             _bar(book, t, plan, watches_stop=True)
             continue
         stopped, spared = copy.deepcopy(book), copy.deepcopy(book)

@@ -1,7 +1,8 @@
-"""The slow, obvious twin of ``kernels.wavelets``: differences of block means, and sums over them.
+"""The slow, obvious twin of ``kernels.wavelets``: sums over spans, each written out.
 
-By induction on the recurrence, a_j[t] is the mean of the last 2**j values, and d_j[t] half the gap
-between the newer and the older half of those; that is what is computed here, directly.
+Haar's transform is made of differences of block means. By induction on the recurrence, a_j[t] is
+the mean of the last 2**j values, and d_j[t] half the gap between the newer and the older half of
+those; that is what is computed here, directly.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,26 @@ def haar(x: Column, levels: int) -> tuple[list[list[float]], list[float]]:
             [0.5 * (block_mean(x, t, half) - block_mean(x, t - half, half)) for t in range(len(x))]
         )
     return details, [block_mean(x, t, 2**levels) for t in range(len(x))]
+
+
+def modwt(
+    x: Column, low: Column, high: Column, levels: int
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return details and smooths by level, of filters that begin with the newest bar."""
+    details, smooths = [], [list(x)]
+    for j in range(levels):
+        details.append(filtered(smooths[-1], high, 2**j))
+        smooths.append(filtered(smooths[-1], low, 2**j))
+    return details, smooths[1:]
+
+
+def filtered(x: Column, factors: Column, step: int) -> list[float]:
+    """Return the sum of the factors times every ``step``-th value back from each one."""
+    reach = (len(factors) - 1) * step
+    return [
+        fsum(f * x[t - k * step] for k, f in enumerate(factors)) if t >= reach else nan
+        for t in range(len(x))
+    ]
 
 
 def haar_window(x: Column, levels: int, window: int) -> list[dict[str, float]]:

@@ -1,11 +1,13 @@
 """``doctor``: an empty home, a full one, and broken ones."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from kernels import engine
 from wavehouse.cli import app
 
 
@@ -29,6 +31,38 @@ def test_an_empty_home_is_no_illness_and_says_what_to_run() -> None:
     assert found["models"]["state"] == "warn"
     assert found["api"]["state"] == "warn"
     assert "wavehouse serve" in found["api"]["advice"]
+
+
+@pytest.fixture
+def engine_read_again() -> Iterator[None]:
+    """Let the engine read its environment again, and once more when the test is over."""
+    for read in (engine.environment, engine.library):
+        read.cache_clear()
+    yield
+    for read in (engine.environment, engine.library):
+        read.cache_clear()
+
+
+@pytest.mark.usefixtures("home", "engine_read_again")
+@pytest.mark.parametrize(
+    ("variables", "state", "said", "advice"),
+    [
+        ({"WAVEHOUSE_ENGINE": "auto"}, "ok", "numba; Mojo: none.so: not built", "make mojo"),
+        ({"WAVEHOUSE_ENGINE": "numba"}, "ok", "numba, as WAVEHOUSE_ENGINE says", ""),
+        ({"WAVEHOUSE_ENGINE": "mojo"}, "bad", "none.so: not built", "unset WAVEHOUSE_ENGINE"),
+        ({"WAVEHOUSE_ENGINE": "cuda"}, "bad", "was cuda", "set one of them"),
+    ],
+)
+def test_which_engine_runs_the_kernels(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], state: str, said: str, advice: str
+) -> None:
+    monkeypatch.setenv("WAVEHOUSE_MOJO_LIBRARY", "none.so")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, found = doctor()
+    assert (code, found["kernels"]["state"]) == (int(state == "bad"), state)
+    assert said in found["kernels"]["found"]
+    assert advice in found["kernels"]["advice"]
 
 
 @pytest.mark.usefixtures("full_home")

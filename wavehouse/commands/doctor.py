@@ -51,7 +51,7 @@ def _findings() -> Iterator[Finding]:
     yield Finding("python", "ok", sys.version.split()[0])
     yield from map(_package, PACKAGES)
     for name, look in (
-        ("disk", _disk), ("instruments", _instruments), ("lake", _lake),
+        ("kernels", _kernels), ("disk", _disk), ("instruments", _instruments), ("lake", _lake),
         ("freshness", _freshness), ("models", _models), ("api", _api),
     ):  # fmt: skip
         yield from _guarded(name, look)
@@ -70,6 +70,24 @@ def _package(name: str) -> Finding:
         return Finding(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "bad", "not installed", "make install")
+
+
+def _kernels() -> Iterator[Finding]:
+    from kernels import engine  # noqa: PLC0415
+
+    try:
+        choice = engine.environment()
+    except ValueError as e:
+        yield Finding("kernels", "bad", str(e), "set one of them, or none")
+        return
+    if choice == "numba":
+        yield Finding("kernels", "ok", "numba, as WAVEHOUSE_ENGINE says")
+    elif engine.mojo_available():
+        yield Finding("kernels", "ok", f"Mojo for {', '.join(sorted(engine.FASTER))}; else numba")
+    elif choice == "mojo":
+        yield Finding("kernels", "bad", engine.why_not(), "make mojo, or unset WAVEHOUSE_ENGINE")
+    else:  # nothing is missing: numba serves every kernel
+        yield Finding("kernels", "ok", f"numba; Mojo: {engine.why_not()}", "make mojo (optional)")
 
 
 def _disk() -> Iterator[Finding]:

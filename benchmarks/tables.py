@@ -1,0 +1,122 @@
+"""What README's table says of each benchmark's figures: what, the figure, what stands beside it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+Figures = dict[str, Any]
+Row = tuple[str, str, str]
+
+
+def _candles(figures: Figures) -> list[Row]:
+    by_name = {row["name"]: row for row in figures["rows"]}
+    ours = by_name["wavehouse build_all M5..W"]
+    polars = by_name["polars group_by_dynamic M5..W"]
+    copy = by_name["memcpy of the columns"]
+    month, month_polars = by_name["wavehouse, one month"], by_name["polars, one month"]
+    first, last = figures["peak_rss_mb_by_partition"][0], figures["peak_rss_mb_by_partition"][-1]
+    return [
+        (
+            "a year of M1 → M5 … W, base candles a second, one core",
+            f"**{ours['base_candles_per_s'] / 1e6:.1f} M**",
+            (
+                f"Polars `group_by_dynamic` takes {polars['ratio_to_wavehouse']:.1f} x our time, "
+                f"copying the columns {copy['ratio_to_wavehouse']:.2f} x"
+            ),
+        ),
+        (
+            "one month of M1 → M5 … W",
+            f"{month['seconds'] * 1e3:.1f} ms",
+            f"Polars takes {month_polars['ratio_to_wavehouse']:.2f} x our time",
+        ),
+        (
+            "peak memory, first to twelfth month",
+            f"{first:.0f} → {last:.0f} MB",
+            "bounded by a partition",
+        ),
+    ]
+
+
+def _lake(figures: Figures) -> list[Row]:
+    rows = []
+    for cache in ("warm", "cold"):
+        found = [r for r in figures["rows"] if r["cache"] == cache]
+        ours, peers = found[0], found[1:]
+        beside = ", ".join(f"{p['name']} {p['ratio_to_wavehouse']:.1f} x" for p in peers)
+        rows.append(
+            (
+                (
+                    f"newest {figures['rows_wanted']} bars of one series out of "
+                    f"{figures['partitions']:,} partitions, {cache}"
+                ),
+                f"p50 {ours['p50_ms']:.1f} ms, p99 {ours['p99_ms']:.1f} ms",
+                beside,
+            )
+        )
+    return rows
+
+
+def _graph(figures: Figures) -> list[Row]:
+    return [
+        (
+            (
+                f"the whole graph over a year of M1 ({figures['bars']:,} bars, "
+                f"{figures['partitions']} partitions) through Dagster"
+            ),
+            f"**{figures['dagster_s']:.1f} s**, peak {figures['peak_mb']:.0f} MB",
+            (
+                f"compute {figures['compute_s']:.1f} s, checks {figures['checks_s']:.1f} s, "
+                f"I/O {figures['io_s']:.1f} s, Dagster "
+                f"{figures['dagster_overhead_ms_per_partition']:.0f} "
+                "ms a partition"
+            ),
+        ),
+        (
+            "Dagster's overhead a partition, 120 partitions against 10",
+            f"**{figures['overhead_ratio_120_to_10']:.2f} x**",
+            f"{figures['overhead_ms_at_10']:.0f} ms and {figures['overhead_ms_at_120']:.0f} ms",
+        ),
+    ]
+
+
+def _indicators(figures: Figures) -> list[Row]:
+    rows = []
+    for points, mean in figures["mean_over_talib"].items():
+        found = [row for row in figures["rows"] if row["points"] == int(points)]
+        parts = []
+        for row in found:
+            copy = f" ({1 / row['copy_over_ours']:.1f})" if "copy_over_ours" in row else ""
+            parts.append(f"{row['name']} {row['talib_over_ours']:.1f}{copy}")
+        note = (
+            "; in brackets our time over a copy's of the same bytes"
+            if "copy_over_ours" in found[0]
+            else ""
+        )
+        rows.append(
+            (
+                f"eight indicators, one series of {int(points):,} points, against TA-Lib's C",
+                f"**{mean:.1f} x**, geometric mean",
+                ", ".join(parts) + note,
+            )
+        )
+    return rows
+
+
+def _backtests(figures: Figures) -> list[Row]:
+    rows = []
+    for case, found in figures["cases"].items():
+        ours = found[0]
+        beside = ", ".join(
+            f"{row['name']} {row['ratio']:.1f} x" for row in found if "wavehouse" not in row["name"]
+        )
+        rows.append((f"backtest, {case}", f"**{ours['seconds'] * 1e3:.2f} ms**", beside))
+    return rows
+
+
+TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
+    "candles": _candles,
+    "lake_reads": _lake,
+    "graph": _graph,
+    "indicators": _indicators,
+    "backtests": _backtests,
+}
+"""By the name of the module that measures, in the order of the table."""
