@@ -78,6 +78,34 @@ def _graph(figures: Figures) -> list[Row]:
     ]
 
 
+def _compute(figures: Figures) -> list[Row]:
+    by_name = {(row["group"], row["name"]): row for row in figures["rows"]}
+    rows = []
+    for form in ("JSON", "Arrow"):
+        ours, echo = by_name["sma", form], by_name["sma", f"echo of the {form} bytes"]
+        peer = by_name["sma", "pydantic lists"]["p50_ms"] / ours["p50_ms"]
+        rows.append(
+            (
+                f"`POST /compute/sma`, {figures['points']:,} points over HTTP, {form}",
+                f"p50 **{ours['p50_ms']:.2f} ms**, p99 {ours['p99_ms']:.2f} ms",
+                f"bare echo of these bytes {echo['p50_ms']:.2f} ms, pydantic lists {peer:.1f} x",
+            )
+        )
+    for form in ("JSON", "Arrow"):
+        ours, echo = by_name["batch", form], by_name["batch", f"echo of the {form} bytes"]
+        rows.append(
+            (
+                f"`POST /compute/batch`, {figures['symbols']:,} x {figures['bars']} x 3, {form}",
+                f"**{ours['symbols_per_s']:,.0f} symbols/s**",
+                (
+                    f"{ours['symbols_per_busy_s']:,.0f} a second of the server's own time, "
+                    f"bare echo {echo['symbols_per_s']:,.0f}"
+                ),
+            )
+        )
+    return rows
+
+
 def _indicators(figures: Figures) -> list[Row]:
     rows = []
     for points, mean in figures["mean_over_talib"].items():
@@ -116,6 +144,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "candles": _candles,
     "lake_reads": _lake,
     "graph": _graph,
+    "compute_service": _compute,
     "indicators": _indicators,
     "backtests": _backtests,
 }

@@ -12,7 +12,6 @@ import numpy as np
 
 from kernels import engine
 from kernels.gate import Matrix, Series
-from kernels.rows import rows
 from serving.compute.contracts import Contract
 
 Line = np.ndarray[Any, np.dtype[np.float64]]
@@ -58,25 +57,12 @@ def computed_rows(
     """
     n_symbols = columns[contract.columns[0]].shape[0]
     given = contract.for_kernel(parameters)
-    matrices = tuple(columns[name] for name in contract.columns)
     began = time.perf_counter()
     with np.errstate(all="ignore"), engine.recorded() as ran:
         try:
-            out = rows(contract.name, matrices, *given.values())
-            if out is None:
-                out = _one_by_one(contract, given, matrices)
+            out = contract.kernel.run_rows(columns, None, **given)
         except ValueError as e:
             raise contract.refusal(e) from e
     milliseconds = (time.perf_counter() - began) * 1e3 / n_symbols
     lines = {name: out[i] for name, i in contract.lines.items()}
     return Computed(lines, round(milliseconds, 6), "mojo" in ran.values())
-
-
-def _one_by_one(
-    contract: Contract, given: Mapping[str, float], matrices: tuple[Matrix, ...]
-) -> tuple[Line, ...]:
-    found = [
-        contract.kernel.run(dict(zip(contract.columns, bars, strict=True)), None, **given)
-        for bars in zip(*matrices, strict=True)
-    ]
-    return tuple(np.array(line) for line in zip(*found, strict=True))

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kernels.indicator import StatefulKernel
-from serving.compute import batches, checks, computing, json_batches, json_bodies
+from serving.compute import batches, checks, json_batches, json_bodies
 from serving.compute.contracts import CONTRACTS, VALUES
 from serving.compute.plans import plan_of
 from tests.serving.compute_world import (
@@ -128,18 +128,17 @@ def test_what_is_asked_twice_is_computed_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
-    run = StatefulKernel.run
+    run = StatefulKernel.run_rows
 
     def counted(self: StatefulKernel, *args: Any, **kwargs: Any) -> Any:
         calls[self.name] += 1
         return run(self, *args, **kwargs)
 
-    monkeypatch.setattr(StatefulKernel, "run", counted)
-    monkeypatch.setattr(computing, "rows", lambda *_: None)
+    monkeypatch.setattr(StatefulKernel, "run_rows", counted)
     wishes = [{"type": "hma"}, {"type": "hma", "params": {"period": 20}}, {"type": "wma"}]
     requests = [{"symbol": f"S{i}", "prices": closes(), "indicators": wishes} for i in range(3)]
     answer = ask(client, *requests).json()
-    assert calls == {"hma": 3, "wma": 3}
+    assert calls == {"hma": 1, "wma": 1}
     assert answer["indicators_computed"] == 6
 
 

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from kernels import engine
 from kernels.indicator import StatefulKernel
 from market.errors import InputError
-from serving.compute import computing, content, warmth
+from serving.compute import content, warmth
 from serving.compute.cache import Kept, MemoryCache, key_of
 from serving.compute.content import ARROW
 from serving.compute.contracts import CONTRACTS, VALUES
@@ -241,7 +241,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
         return run(self, *args, **kwargs)
 
     monkeypatch.setattr(StatefulKernel, "run", held)
-    monkeypatch.setattr(computing, "rows", lambda *_: None)
     yield event
     event.set()
 
