@@ -63,6 +63,7 @@ def ended(read: Callable[[], Any]) -> Any:
 
 def test_an_answer_comes_later_and_is_the_same(database: Database, tmp_path: Path) -> None:
     with serving(database, tmp_path) as client:
+        assert client.get("/health").json()["checks"]["database"]["status"] == "ok"
         now = run(client, asked())
         taken = client.post("/backtest/run?async=true", json=asked())
         assert taken.status_code == 202
@@ -116,6 +117,9 @@ def test_a_database_that_is_away_is_not_the_caller_s_fault(tmp_path: Path) -> No
         ):
             assert refusal(response)[0] == 503
             assert "127.0.0.1" not in response.text
+        health = client.get("/health").json()
+        assert health["checks"]["database"]["status"] == "degraded"
+        assert "127.0.0.1" not in health["checks"]["database"]["message"]
         sma = {"symbol": "T", "prices": [1, 2, 3], "period": 2}
         assert client.post("/compute/sma", json=sma).status_code == 200
 
