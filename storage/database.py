@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 from market.errors import StorageError, StorageFullError
 
 BUSY_S: Final = 30.0  # a writer waits so long for another
+CONNECT_S: Final = 5  # a server that does not answer is away
 _READS: Final = "wavehouse_reads"
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 _MICROSECONDS: Final = 1_000_000
@@ -67,6 +68,12 @@ class Database:
         with self._transaction(self._engine) as connection:
             yield connection
 
+    def check(self) -> None:
+        """Raise ``StorageError`` unless the database answers; one in memory always does."""
+        if self.is_shared:
+            with self.reading() as connection:
+                connection.execute(sa.select(1))
+
     def close(self) -> None:
         """Close every connection; a later transaction opens new ones."""
         with self._migrating:
@@ -102,7 +109,8 @@ def now_us(connection: sa.Connection) -> int:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        arguments = {"connect_timeout": CONNECT_S}
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}}
     if not _is_file(url):  # one connection is the whole database: threads take turns
         options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}

@@ -139,6 +139,10 @@ class BacktestService:
         # not among the workers: whoever asks how far it is must not wait for what is computed
         return await anyio.to_thread.run_sync(self._read, run_id)
 
+    def check(self) -> None:
+        """Raise ``StorageError`` if the database does not answer."""
+        self._database.check()
+
     def _read(self, run_id: str) -> bytes:
         if _RUN_ID.fullmatch(run_id) is None:
             raise UnknownRunError("run_id: expected one that was given out, was of another form")

@@ -35,6 +35,7 @@ def read_health(services: ServicesDep, response: Response) -> Health:
         "registry": _registry(services),
         "models": _models(services),
         "kernels": _kernels(services),
+        "database": _database(services),
     }
     status = _overall(checks, is_serving=bool(services.models.current.served))
     if status == "unhealthy":
@@ -133,6 +134,15 @@ def _kernels(services: Services) -> Check:
         status="degraded",
         message=f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{failed}",
     )
+
+
+def _database(services: Services) -> Check:
+    try:
+        services.backtests.check()
+    except WavehouseError as e:  # backtests cannot be counted or kept; all else can be served
+        message = f"database: expected an answer, was {_name(e)}"
+        return Check(status="degraded", message=message)
+    return _OK
 
 
 def _name(error: Exception) -> str:

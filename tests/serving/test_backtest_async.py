@@ -19,6 +19,7 @@ from serving.errors import OverloadedError
 from storage.backtest_runs import BacktestRuns, Run, RunInfo
 from storage.database import Database
 from storage.lake import ParquetLake
+from tests.fakes import postgres
 from tests.serving.backtest_world import asked, prices, run, walk
 from tests.serving.compute_world import SETTINGS, refusal
 from tests.serving.fakes import FakeRegistry
@@ -62,6 +63,7 @@ def ended(read: Callable[[], Any]) -> Any:
 
 def test_an_answer_comes_later_and_is_the_same(database: Database, tmp_path: Path) -> None:
     with serving(database, tmp_path) as client:
+        assert client.get("/health").json()["checks"]["database"]["status"] == "ok"
         now = run(client, asked())
         taken = client.post("/backtest/run?async=true", json=asked())
         assert taken.status_code == 202
@@ -115,8 +117,25 @@ def test_a_database_that_is_away_is_not_the_caller_s_fault(tmp_path: Path) -> No
         ):
             assert refusal(response)[0] == 503
             assert "127.0.0.1" not in response.text
+        health = client.get("/health").json()
+        assert health["checks"]["database"]["status"] == "degraded"
+        assert "127.0.0.1" not in health["checks"]["database"]["message"]
         sma = {"symbol": "T", "prices": [1, 2, 3], "period": 2}
         assert client.post("/compute/sma", json=sma).status_code == 200
+
+
+@pytest.mark.skipif(not postgres.is_installed(), reason="no Postgres server on this machine")
+def test_the_service_over_postgres(tmp_path: Path) -> None:
+    body = asked({}, symbol="T\0S", grid={"fast_period": [1, 2], "slow_period": [3]})
+    with postgres.running() as url:
+        with serving(Database(url), tmp_path) as client:
+            taken = client.post("/backtest/sweep?async=true", json=body)
+            answer, _ = ended(lambda: client.get(taken.headers["location"]).json())
+            assert (answer["status"], answer["trials"]) == ("completed", 2)
+            assert client.get("/backtest/results/%00").status_code == 404
+        with serving(Database(url), tmp_path) as client:
+            assert client.get(taken.headers["location"]).json() == answer
+            assert run(client, asked())["results"]["trials"] == 3
 
 
 # the queue

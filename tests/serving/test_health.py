@@ -21,6 +21,7 @@ def test_all_well_is_healthy(client: TestClient) -> None:
         "registry": "ok",
         "models": "ok",
         "kernels": "ok",
+        "database": "ok",
     }
     (model,) = health["models"]
     assert (model["name"], model["version"], model["kind"]) == ("baseline", 1, "first_passage")

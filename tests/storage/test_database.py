@@ -1,11 +1,7 @@
 """The SQL database: one suite over every kind, migrations, processes that come together, errors."""
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +17,9 @@ from market.errors import StorageError, UnknownRunError
 from storage.backtest_runs import BacktestRuns, RunInfo, Trial
 from storage.database import Database
 from storage.database_schema import METADATA, TRIALS
+from tests.fakes.postgres import emptied, is_installed, running
 
 ROOT = Path(__file__).resolve().parents[2]
-NOBODY = 65534
 TOGETHER = """
 import sys
 from pathlib import Path
@@ -44,41 +40,10 @@ database.close()
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """Start a Postgres that lies in a temporary folder; yield its address."""
-    runner = shutil.which("runuser")
-    if shutil.which("postgres") is None or (os.getuid() == 0 and runner is None):
+    if not is_installed():
         pytest.skip("no Postgres server on this machine")
-    folder = Path(tempfile.mkdtemp(prefix="wavehouse-pg-"))
-    as_user = []
-    if os.getuid() == 0:  # Postgres refuses to run as root
-        os.chown(folder, NOBODY, NOBODY)
-        as_user = [str(runner), "-u", "nobody", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = str(folder / "data")
-    initdb = ["initdb", "-D", data, "-U", "w", "-A", "trust", "--no-sync"]
-    subprocess.run([*as_user, *initdb], check=True, capture_output=True, cwd=folder)  # noqa: S603
-    server = subprocess.Popen(  # noqa: S603
-        [*as_user, "postgres", "-D", data, "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"],
-        stderr=subprocess.DEVNULL, cwd=folder,
-    )  # fmt: skip
-    url = f"postgresql://w@127.0.0.1:{port}/postgres"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-            except OSError:
-                assert time.monotonic() < deadline
-                assert server.poll() is None
-                time.sleep(0.05)
+    with running() as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["memory", "file", "postgres"])
@@ -91,15 +56,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         found = Database.in_memory()
     yield found
     found.close()
-
-
-def emptied(url: str) -> str:
-    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
 
 
 def info(run_id: str) -> RunInfo:
