@@ -52,7 +52,8 @@ def series(x: npt.ArrayLike, name: str) -> Series:
     """
     if type(x) is np.ndarray and x.dtype is _FLOAT64 and x.ndim == 1 and x.flags.carray:
         out = x.view()  # the short way: what follows takes as long as a thousand bars of an average
-        out.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003 - 0.19 us in place of 0.36: by name it is half of it
+        # not by name, which is all that the stubs know of: 0.19 us in place of 0.36
+        out.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003
         return out
     return _frozen(np.asarray(x, dtype=np.float64), name)
 
