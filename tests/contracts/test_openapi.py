@@ -1,7 +1,7 @@
 """Whatever is asked, described or not: no 5xx, and only answers that the description allows."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -51,6 +51,17 @@ SERIES = {
 PRICES = walk(60)
 
 
+def marked(asked: list[Any], path_of: Callable[[Any], str]) -> list[Any]:
+    """Mark all but one of the indicators slow: they are alike."""
+    indicators = {f"/compute/{name}" for name in CONTRACTS} - {"/compute/macd"}
+    return [
+        pytest.param(*(x if isinstance(x, tuple) else (x,)), marks=pytest.mark.slow)
+        if path_of(x) in indicators
+        else x
+        for x in asked
+    ]
+
+
 def examples_of(path: str) -> int:
     return FEW_EXAMPLES if path.startswith("/compute/") else EXAMPLES
 
@@ -67,7 +78,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Yield the description of an app with data and a model behind it."""
-    warm()  # as a server does, which then compiles nothing while it is asked
+    warm(threading.Event())  # as a server does, which then compiles nothing while it is asked
     world = World(tmp_path_factory.mktemp("world"))
     world.register(1)
     app = create_app(world.settings, lake=world.lake, registry=world.registry, book=book())
@@ -81,7 +92,7 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             assert not thread.is_alive()
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize(("method", "path"), marked(OPERATIONS, lambda x: x[1]))
 def test_no_question_breaks_the_description(description: Any, method: str, path: str) -> None:
     operation = description[path][method]
 
@@ -104,7 +115,7 @@ def test_no_question_breaks_the_description(description: Any, method: str, path:
     ask()
 
 
-@pytest.mark.parametrize("path", COMPUTATIONS)
+@pytest.mark.parametrize("path", marked(COMPUTATIONS, str))
 def test_what_the_description_allows_is_read_and_nothing_else(description: Any, path: str) -> None:
     operation = description[path]["POST"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kernels import engine
-from kernels.averages import ema
+from kernels.averages import sma
 from kernels.first_touch import _first_touch, first_touch
 from kernels.jit import Compiled
 
