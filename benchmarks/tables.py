@@ -140,12 +140,111 @@ def _backtests(figures: Figures) -> list[Row]:
     return rows
 
 
+def _wavelets(figures: Figures) -> list[Row]:
+    shown = {
+        ("a candle", "batch"): ("pywt.wavedec", "a window"),
+        ("a candle", "stream"): ("pywt.wavedec", "a window"),
+        ("a series", "batch"): ("pywt.swt", "the series"),
+        ("a series", "batch, new arrays"): ("pywt.swt", "the series"),
+    }
+    rows = []
+    for row in figures["rows"]:
+        if (peer := shown.get((row["work"], row["name"]))) is None:
+            continue
+        faster = row["times_faster_than"]
+        what = f"causal MODWT, {figures['wavelet']}, {figures['levels']} levels"
+        rows.append(
+            (
+                f"{what}, {row['name']}, {row['candles']:,} candles",
+                f"**{row['ns_a_candle']:.1f} ns** a candle",
+                f"`{peer[0]}` of {peer[1]} takes {faster[peer[0]]:,.1f} x; "
+                f"a copy {faster['copy']:.2f} x",
+            )
+        )
+    return rows
+
+
+def _panels(figures: Figures) -> list[Row]:
+    bar = figures["bar"]
+    rows = [
+        (
+            f"one new bar, 8 indicators, {bar['symbols']:,} symbols",
+            f"**{bar['bar_s'] * 1e3:.2f} ms**",
+            (
+                f"`talib.stream` takes {bar['talib_stream_over_ours']:,.0f} x a symbol, its "
+                f"updates {bar['talib_update_over_ours']:,.0f} x; copying the bytes "
+                f"{bar['copy_s'] * 1e3:.2f} ms"
+            ),
+        )
+    ]
+    rows.extend(
+        (
+            f"six indicators, {row['symbols']:,} symbols x {row['bars']:,}, {row['name']}",
+            f"**{row['seconds'] * 1e3:.2f} ms**",
+            (
+                f"a loop over TA-Lib {row['talib_over_it']:.1f} x, "
+                f"{row['it_over_copy']:.2f} x a copy"
+            ),
+        )
+        for row in figures["rows"]
+        if row["name"] not in {"talib", "copy"}
+    )
+    return rows
+
+
+def _labels(figures: Figures) -> list[Row]:
+    rows = []
+    for what, found in figures["nested"].items():
+        by_name = {row["name"]: row for row in found["rows"]}
+        exact, lazy = by_name["exact minute"], by_name["minutes where ambiguous"]
+        scan, every = by_name["plain scan"], by_name["reading every minute"]
+        rows.append(
+            (
+                f"11.a labels of H4 candles on minutes, {what}",
+                f"**{1e3 / exact['ns']:.1f} M/s**, {1e3 / lazy['ns']:.1f} M/s by the bar",
+                (
+                    f"a plain scan takes {scan['ratio']:.1f} x the first, reading every minute "
+                    f"once {every['ratio']:.1f} x"
+                ),
+            )
+        )
+    for found in figures["passage"]:
+        peers = [row for row in found["rows"] if row["name"] != "wavehouse"]
+        what = (
+            f"first passage at every bar, horizon {found['horizon']:,}, {found['deviations']} sigma"
+        )
+        beside = ", ".join(f"{row['name']} {row['ratio']:.1f} x" for row in peers) or "no peer"
+        rows.append((what, f"**{found['rows'][0]['ns']:.1f} ns** a bar", beside))
+    machine = figures["levels"]
+    ours, *peers = machine["rows"]
+    rows.append(
+        (
+            f"support and resistance, {machine['events_per_candle']:.1f} events a candle",
+            f"**{ours['ns']:.0f} ns** a candle",
+            ", ".join(f"{row['name']} {row['ratio']:,.0f} x" for row in peers),
+        )
+    )
+    return rows
+
+
+def _cold(figures: Figures) -> list[Row]:
+    return [
+        (f"from a cold process: {row['name']}", f"{row['seconds'] * 1e3:.0f} ms", "")
+        for row in figures["rows"]
+        if row["name"].startswith(("import", "first"))
+    ]
+
+
 TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "candles": _candles,
     "lake_reads": _lake,
     "graph": _graph,
     "compute_service": _compute,
     "indicators": _indicators,
+    "panels": _panels,
+    "wavelets": _wavelets,
+    "labels": _labels,
     "backtests": _backtests,
+    "cold": _cold,
 }
 """By the name of the module that measures, in the order of the table."""

@@ -19,6 +19,8 @@ from tests.faults import children_child
 from wavehouse import processes
 from wavehouse.processes import Child, Children, Command, ProcessError
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(children_child.__file__)
 ROOT = PROGRAM.parents[2]
 PATIENT_S = 60.0

@@ -590,6 +590,7 @@ def test_level_labels_are_those_of_the_slow_twin(
             np.testing.assert_equal(getattr(found, name)[i], value, err_msg=f"{name} at {entry}")
 
 
+@pytest.mark.slow
 def test_many_levels_over_a_long_time_are_those_of_the_slow_twin() -> None:
     n, rules = 400, Rules()
     run, book, bars = played(n, 17, rules)

@@ -139,6 +139,7 @@ def test_nothing_happens_before_the_atr_is_valid() -> None:
 # --- laws -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10**6), n=st.integers(0, 200), data=st.data())
 def test_equal_however_it_is_cut(seed: int, n: int, data: st.DataObject) -> None:

@@ -27,7 +27,7 @@ from market.errors import LearningError, ModelArtefactError, ModelNotFoundError,
 Simulate = Callable[..., TrainingSet]
 
 NAME = "barrier_h4"
-pytestmark = pytest.mark.xdist_group("mlflow")  # one store, made once
+pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.slow]  # one store, made once
 
 
 @pytest.fixture(scope="module")

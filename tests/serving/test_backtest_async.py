@@ -124,6 +124,7 @@ def test_a_database_that_is_away_is_not_the_caller_s_fault(tmp_path: Path) -> No
         assert client.post("/compute/sma", json=sma).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not postgres.is_installed(), reason="no Postgres server on this machine")
 def test_the_service_over_postgres(tmp_path: Path) -> None:
     body = asked({}, symbol="T\0S", grid={"fast_period": [1, 2], "slow_period": [3]})
@@ -307,6 +308,7 @@ def test_a_run_that_comes_amid_a_stop_fails_too(
     jobs.close()
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_its_lease(database: Database) -> None:
     gate = Gate()
     short = BacktestRuns(database, owner="me", lease_s=1.0)

@@ -10,6 +10,8 @@ import xgboost as xgb
 
 from tests.serving.fakes import FEATURE_NAMES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = (
     "dagster", "mlflow", "pandas", "sklearn", "scipy", "xgboost", "matplotlib",

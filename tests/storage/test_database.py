@@ -46,7 +46,9 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "file", "postgres"])
+@pytest.fixture(
+    params=["memory", "file", pytest.param("postgres", marks=pytest.mark.slow)],
+)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "postgres":
         found = Database(emptied(request.getfixturevalue("postgres")))
@@ -146,6 +148,7 @@ def test_the_one_that_comes_next_judges_all_that_are_gone_and_no_other(database:
     assert found == ["completed", "failed", "failed", "pending"]
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_for_the_runs_that_are_named(database: Database) -> None:
     runs = runs_of(database, lease_s=1.0)
     runs.submit(info("a"))
@@ -215,6 +218,7 @@ def test_threads_count_together(database: Database) -> None:
 # processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "postgres"])
 def test_processes_that_start_together_migrate_once_and_count_together(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -18,6 +18,8 @@ from wavehouse.commands import demo
 from wavehouse.processes import Children, Command, ProcessError, script
 from wavehouse.updating import Summary
 
+pytestmark = pytest.mark.slow
+
 SOON_S = demo.START_S / 2
 
 

@@ -45,6 +45,7 @@ def refused(*words: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_everything_asked_is_made_once(home: Path) -> None:
     made = summary("materialize", "labels", "-i", "SYN", "-t", "H4")
     assert made["partitions"] == made["out_of_date"] == 12
@@ -124,6 +125,7 @@ def test_a_setting_that_cannot_be_is_one_line_that_names_it(
     assert not (home / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_which_partition_and_why(home: Path) -> None:
     path = home / "bars.csv"
     path.write_text(

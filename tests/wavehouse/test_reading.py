@@ -16,7 +16,7 @@ from market.errors import (
 from market.tables import CANDLES, FEATURES, LABELS, LEVEL_EVENTS
 from storage.lake import ParquetLake
 
-pytestmark = pytest.mark.usefixtures("full_home")
+pytestmark = [pytest.mark.usefixtures("full_home"), pytest.mark.slow]
 
 
 def months_in(frame: pl.DataFrame) -> list[int]:
