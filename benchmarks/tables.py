@@ -157,8 +157,10 @@ def _wavelets(figures: Figures) -> list[Row]:
             (
                 f"{what}, {row['name']}, {row['candles']:,} candles",
                 f"**{row['ns_a_candle']:.1f} ns** a candle",
-                f"`{peer[0]}` of {peer[1]} takes {faster[peer[0]]:,.1f} x; "
-                f"a copy {faster['copy']:.2f} x",
+                (
+                    f"`{peer[0]}` of {peer[1]} takes {faster[peer[0]]:,.1f} x; "
+                    f"a copy {faster['copy']:.2f} x"
+                ),
             )
         )
     return rows

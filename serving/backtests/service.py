@@ -94,6 +94,11 @@ class BacktestService:
         self._stopping = threading.Event()
         self._warming: threading.Thread | None = None
 
+    @property
+    def is_warming(self) -> bool:
+        """Whether kernels of backtests are being compiled."""
+        return self._warming is not None and self._warming.is_alive()
+
     def start(self) -> None:
         """Take questions; look after what an earlier process left, if there may be such."""
         self._workers.start()

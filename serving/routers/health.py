@@ -127,12 +127,16 @@ def _models(services: Services) -> Check:
 
 def _kernels(services: Services) -> Check:
     warmth = services.compute.warmth
-    if not warmth.is_running and not warmth.failed:
+    is_warming = services.backtests.is_warming
+    if not warmth.is_running and not warmth.failed and not is_warming:
         return _OK
     failed = f"; failed: {', '.join(sorted(warmth.failed))}" if warmth.failed else ""
+    backtests = "; those of backtests are being compiled" if is_warming else ""
     return Check(
         status="degraded",
-        message=f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{failed}",
+        message=(
+            f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{backtests}{failed}"
+        ),
     )
 
 

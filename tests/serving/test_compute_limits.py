@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from kernels import engine
 from kernels.indicator import StatefulKernel
 from market.errors import InputError
+from serving.backtests import service as backtests
 from serving.compute import content, warmth
 from serving.compute.cache import Kept, MemoryCache, key_of
 from serving.compute.content import ARROW
@@ -551,6 +552,22 @@ def test_kernels_are_warmed_in_the_background_and_health_says_so(
         while client.get("/health").json()["checks"]["kernels"]["status"] != "ok":
             assert time.monotonic() < deadline
     assert warmed == list(CONTRACTS)
+
+
+def test_health_waits_for_the_kernels_of_backtests_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = threading.Event()
+    monkeypatch.setattr(warmth, "warm", lambda _: None)
+    monkeypatch.setattr(backtests, "warm", lambda _: event.wait(20))
+    with served(tmp_path, compute_warm=True) as client:
+        check = client.get("/health").json()["checks"]["kernels"]
+        assert check["status"] == "degraded"
+        assert "those of backtests are being compiled" in check["message"]
+        event.set()
+        deadline = time.monotonic() + 10
+        while client.get("/health").json()["checks"]["kernels"]["status"] != "ok":
+            assert time.monotonic() < deadline
 
 
 def test_a_kernel_that_does_not_run_is_told_and_leaves_the_others_ready(

@@ -34,7 +34,9 @@ def demo() -> None:
             soft_wrap=True,
         )
         port = _free_port()
-        with Children({"WAVEHOUSE_PROCESS": "demo"}) as children:
+        # what nobody asks for here is not compiled
+        asked = {"WAVEHOUSE_PROCESS": "demo", "WAVEHOUSE_SERVING_COMPUTE_WARM": "false"}
+        with Children(asked) as children:
             children.start(Command("warm", [script("python"), "-m", "wavehouse.warming"]))
             summary = _update(console)
             console.print(summary.as_text())
