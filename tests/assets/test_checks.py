@@ -202,6 +202,7 @@ def _leak_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "_windows", early)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leak", "kind"),
     [(_leak_of_levels, Levels), (_leak_of_features, Features), (_leak_of_labels, Labels)],

@@ -11,6 +11,8 @@ from assets import code_versions
 from assets.code_versions import code_version
 from orchestration.graph import data_stages, learning_stages
 
+pytestmark = pytest.mark.slow
+
 CACHES = (code_versions.code_version, code_versions._closure, code_versions._tree)
 
 Edit = Callable[[str, str, str], None]

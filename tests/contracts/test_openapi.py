@@ -52,11 +52,11 @@ PRICES = walk(60)
 
 
 def marked(asked: list[Any], path_of: Callable[[Any], str]) -> list[Any]:
-    """Mark all but one of the indicators slow: they are alike."""
+    """Mark all but one of the indicators slow, they are alike, and sweeps, which are many runs."""
     indicators = {f"/compute/{name}" for name in CONTRACTS} - {"/compute/macd"}
     return [
         pytest.param(*(x if isinstance(x, tuple) else (x,)), marks=pytest.mark.slow)
-        if path_of(x) in indicators
+        if path_of(x) in {*indicators, "/backtest/sweep"}
         else x
         for x in asked
     ]

@@ -153,6 +153,7 @@ def limits(kernel: StatefulKernel) -> list[dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 @by_registry
 def test_equal_bit_by_bit_at_the_limits_of_every_parameter(kernel: StatefulKernel) -> None:
     for parameters in limits(kernel):

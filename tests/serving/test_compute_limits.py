@@ -118,6 +118,7 @@ def test_a_damaged_body_is_refused(client: TestClient, encoding: str, damage: st
     assert refusal(response)[0] == 422
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, pack: Any) -> None:
     bomb = pack(b" " * (200 * MEGABYTE))
