@@ -88,8 +88,22 @@ class Compiled(Generic[P, R]):
             made = numba.njit(cache=True, nogil=True, **self._options)(function)
         finally:
             config.CACHE_DIR = ambient
+        made.get_call_template = _whatever_the_constant(made.get_call_template)
         known[function.__name__] = made  # callers in its own module skip this object
         return cast("Callable[P, R]", made)
+
+
+def _whatever_the_constant(template: Callable[..., Any]) -> Callable[..., Any]:
+    """Let compiled callers that hand over 0, 1 and a variable share one machine code.
+
+    numba would make one each, and each takes as long as the first.
+    """
+    unliteral: Any = import_module("numba.core.types").unliteral
+
+    def general(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - numba's
+        return template(tuple(map(unliteral, args)), {k: unliteral(v) for k, v in kwargs.items()})
+
+    return general
 
 
 def compiled(function: Callable[P, R]) -> Compiled[P, R]:

@@ -87,6 +87,16 @@ def test_a_second_process_compiles_nothing(house: Path) -> None:
     assert _run(house, call) == "0 1"
 
 
+def test_constants_and_variables_share_one_machine_code(house: Path) -> None:
+    (house / "kernels" / "outer.py").write_text(
+        "from kernels.inner import scale\nfrom kernels.jit import compiled\n\n"
+        "@compiled\ndef twice(x):\n    return scale(0) + scale(1) + scale(x)\n"
+    )
+    call = "from kernels.outer import twice; from kernels.inner import scale; print(twice(2), {})"
+    seen = _run(house, call.format("scale.dispatcher.signatures"))
+    assert seen == "9.0 [(int64,)]"
+
+
 def test_importing_every_kernel_does_not_import_numba() -> None:
     modules = ", ".join(f"kernels.{p.stem}" for p in KERNELS.glob("*.py") if p.stem != "__init__")
     seen = _run(KERNELS.parent, f"import sys; import {modules}; print('numba' in sys.modules)")
