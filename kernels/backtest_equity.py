@@ -118,7 +118,8 @@ def _moments(piece: Series, about: float) -> tuple[float, float, float, float, f
     s1 = s2 = s3 = s4 = below = 0.0
     now, before = piece[1:], piece[: piece.size - 1]
     for i in range(now.size):
-        r = (now[i] - before[i]) / before[i]
+        share = (now[i] - before[i]) / before[i]
+        r = share if now[i] != before[i] else 0.0  # where nothing is left, nothing is lost
         d = r - about
         square = d * d
         s1 += d

@@ -160,6 +160,7 @@ class BacktestRuns:
         Those without a Sharpe ratio count, and say nothing about the variance.
         """
         with self._database.writing() as connection:
+            _take_turns(connection, data_version)
             now = now_us(connection)
             rows = [
                 {
@@ -240,6 +241,13 @@ def _judge(connection: sa.Connection) -> int:
             finished_us=now,
         )
     ).rowcount
+
+
+def _take_turns(connection: sa.Connection, data_version: str) -> None:
+    """Let who counts trials of the same bars see every trial counted before; SQLite always does."""
+    if connection.dialect.name == "postgresql":
+        lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(data_version, 0))
+        connection.execute(sa.select(lock))
 
 
 def _insert_new(connection: sa.Connection) -> sa.Insert:

@@ -15,13 +15,19 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import RevisionStep
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from market.errors import StorageError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
 _LOCK: Final = 0x5741_5645  # any number that nobody else's program takes
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Apply every migration that the database does not have yet, in one transaction."""
+    """Apply every migration that the database does not have yet, in one transaction.
+
+    Raise ``StorageError`` where the database is of a later version of this program.
+    """
     config = Config()
     config.set_main_option("script_location", SCRIPTS.as_posix().replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
@@ -34,4 +40,7 @@ def upgrade(engine: sa.Engine) -> None:
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         environment = EnvironmentContext(config, scripts, fn=steps)
         environment.configure(connection=connection)
-        environment.run_migrations()
+        try:
+            environment.run_migrations()
+        except CommandError as e:
+            raise StorageError(f"database: expected a schema of this version, was: {e}") from e

@@ -139,7 +139,7 @@ class Jobs:
                     active = list(self._active)
                 if active:
                     self._runs.renew(active)
-            except StorageError:
+            except Exception:  # without this thread no run is ever judged: it outlives anything
                 log.exception("backtests: expected a database that answers")
             beat += 1
             if self._stop.wait(self._beat_s):

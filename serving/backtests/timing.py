@@ -93,7 +93,10 @@ def _step(ts: Instants, timeframe: Timeframe | None, *, is_needed: bool) -> Step
     apart, counts = np.unique(np.diff(ts), return_counts=True)
     usual = int(apart[counts.argmax()])
     if timeframe is not None:
-        if usual < timeframe.microseconds - _SLACK or 2 * usual <= timeframe.microseconds:
+        length = timeframe.microseconds
+        # bars may be left out, but not all of them next to each other
+        is_finer = int(apart[0]) >= 2 * length
+        if usual < length - _SLACK or 2 * usual <= length or is_finer:
             raise InputError(
                 f"timeframe: expected that of the bars, which are {usual / 1e6:g} s apart, "
                 f"was {timeframe.value}"

@@ -60,6 +60,20 @@ def test_every_combination_is_its_single_run(name: str, direction: str, threads:
         np.testing.assert_allclose(out.cash, single.cash)
 
 
+def test_where_nothing_is_left_a_sweep_and_a_run_say_the_same() -> None:
+    close = [99.0, 101.0, 100.0, 100.0, 200.0, 200.0, 200.0, 200.0]
+    bars, account = Bars(open=close, close=close), Account(1000.0, 1.0, 0.0, 0.0)
+    sold = Grid("sma_crossover", {"fast": [1], "slow": [2]}, direction="short")
+    out = sweep(bars, sold, bars_per_year=YEAR, account=account)
+    signals = STRATEGIES["sma_crossover"].kernel(bars, direction="short", fast=1, slow=2)
+    single = backtest(bars, signals, bars_per_year=YEAR, account=account)
+    assert single.equity[-3:].tolist() == [0.0, 0.0, 0.0]
+    assert single.metrics.total_return == -1.0
+    assert single.metrics.sharpe_ratio < 0.0
+    for field, got, expected in zip(Metrics._fields, out.of(0), single.metrics, strict=True):
+        assert got == pytest.approx(expected, rel=1e-9, nan_ok=True), field
+
+
 def test_combinations_are_a_product_without_those_that_do_not_go_together() -> None:
     got = grid("sma_crossover").combinations
     assert list(zip(got["fast"].tolist(), got["slow"].tolist(), strict=True)) == [

@@ -155,7 +155,7 @@ def test_what_is_told_is_taken(calendar: str) -> None:
 
 def test_a_timeframe_that_is_not_the_bars_is_refused() -> None:
     found = grid("crypto", Timeframe.H1, "2023-01-01", "2023-01-03")
-    for wrong in (Timeframe.H4, Timeframe.D, Timeframe.W):
+    for wrong in (Timeframe.M1, Timeframe.M30, Timeframe.H4, Timeframe.D, Timeframe.W):
         with pytest.raises(InputError, match=r"^timeframe: expected that of the bars"):
             timing_of(found, wrong, None, None)
 

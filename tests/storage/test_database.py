@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from market.errors import StorageError, UnknownRunError
 from storage.backtest_runs import BacktestRuns, RunInfo, Trial
 from storage.database import Database
+from storage.database_migrations import upgrade
 from storage.database_schema import METADATA, TRIALS
 from tests.fakes.postgres import emptied, is_installed, running
 
@@ -213,6 +214,28 @@ def test_threads_count_together(database: Database) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert runs.count("data", []).count == 20 + 80
+
+
+def test_who_counts_at_the_same_time_is_told_different_numbers(database: Database) -> None:
+    runs = runs_of(database)
+    runs.count("data", [])  # migrated
+
+    def one(i: int) -> int:
+        return runs.count("data", [Trial(f"trial-{i}", "sma_crossover", "{}", 0.1)]).count
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(one, range(40)))
+    assert sorted(told) == list(range(1, 41))
+
+
+def test_a_schema_of_a_later_version_is_an_error_that_says_so(database: Database) -> None:
+    runs_of(database).count("data", [])
+    with database.writing() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(
+        StorageError, match=r"database: expected a schema of this version, was: .*9999"
+    ):
+        upgrade(database._engine)
 
 
 # processes
