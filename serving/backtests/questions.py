@@ -85,7 +85,7 @@ def run_question(body: json_bodies.Body, max_points: int) -> RunQuestion:
     """Return what ``body`` asks for; raise ``InputError`` and its kin, field by field."""
     given = json_bodies.fields(json_bodies.parsed(body), "body")
     wrong = unknown_fields(given, FIELDS)
-    return _asked(given, {}, wrong, max_points, is_flat=_is_flat(body, 0)).run
+    return _asked(given, {}, wrong, max_points, brackets=body.count(b"[")).run
 
 
 def sweep_question(body: json_bodies.Body, max_points: int, limits: SweepLimits) -> SweepQuestion:
@@ -98,7 +98,7 @@ def sweep_question(body: json_bodies.Body, max_points: int, limits: SweepLimits)
     else:
         grid = _object(given, GRID)
         wrong += _grid_faults(grid, limits)
-    asked = _asked(given, grid, wrong, max_points, is_flat=_is_flat(body, len(grid)))
+    asked = _asked(given, grid, wrong, max_points, brackets=body.count(b"["))
     _check_size(asked, limits)
     return asked
 
@@ -109,9 +109,12 @@ def _asked(
     wrong: list[Detail],
     max_points: int,
     *,
-    is_flat: bool,
+    brackets: int,
 ) -> SweepQuestion:
-    """Return what is asked, with no axes where there is no grid."""
+    """Return what is asked, with no axes where there is no grid.
+
+    ``brackets``: how many arrays begin in the body, at most.
+    """
     wrong += [missing(name) for name in ("strategy_id", "symbol", "prices") if name not in given]
     if "symbol" in given:
         fault = checks.symbol_fault(given["symbol"])
@@ -121,7 +124,10 @@ def _asked(
         raise malformed(wrong[:MAX_DETAILS])
     contract = strategy_of(given["strategy_id"])
     parameters, axes = _parameters(given, grid, contract)
-    columns, ts = _columns(_object(given, "prices"), max_points, is_flat=is_flat)
+    prices = _object(given, "prices")
+    # no array can hold another where there are no more brackets than arrays
+    is_flat = brackets <= len(grid) + sum(map(json_bodies.is_array, prices.values()))
+    columns, ts = _columns(prices, max_points, is_flat=is_flat)
     _check_bars(columns, ts)
     fixed = {name: x for name, x in parameters.items() if name not in axes}
     contract.check_length(fixed, ts.size, "parameters.")
@@ -235,11 +241,6 @@ def _timing_field(given: Mapping[str, Any], name: str, wrong: list[Detail]) -> A
 
 def _object(given: Mapping[str, Any], name: str) -> dict[str, Any]:
     return json_bodies.fields(given[name], name)
-
-
-def _is_flat(body: json_bodies.Body, lists: int) -> bool:
-    """Say whether no array can hold another: there are no more brackets than arrays."""
-    return body.count(b"[") <= len(PRICE_COLUMNS) + 2 + lists
 
 
 def _grid_faults(grid: Mapping[str, Any], limits: SweepLimits) -> list[Detail]:

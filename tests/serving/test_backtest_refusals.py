@@ -86,6 +86,15 @@ def test_columns_are_of_one_length(client: TestClient, name: str) -> None:
     assert field == ("prices.open" if name == "dates" else f"prices.{name}")
 
 
+@pytest.mark.parametrize("nest", [lambda x: [x], lambda x: [x[:-1], x[-1]]])
+def test_an_array_in_an_array_is_no_column(client: TestClient, nest: Any) -> None:
+    bars = {name: x for name, x in prices().items() if name != "volume"}
+    body = asked(prices=bars | {"open": nest(bars["open"])})
+    response = client.post("/backtest/run", json=body)
+    assert refusal(response)[0] == 422
+    assert refusal(response)[2][0].startswith("prices.open")
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_number_is_finite(client: TestClient, word: str) -> None:
     text = json.dumps(asked()).replace("12.0", word)
