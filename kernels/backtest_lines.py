@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.backtest_orders import Bars
+from kernels.backtest_signals import BREAKS_OFF, ENDS
 from kernels.channels import donchian
-from kernels.gate import Instants, Series, instants, series
+from kernels.gate import Instants, Series, instants
 from kernels.jit import compiled
 from kernels.states import at_least
 from kernels.volatility import bollinger
@@ -34,10 +35,15 @@ def channel(bars: Bars, period: int) -> tuple[Series, Series]:
     return lines.lower, lines.upper
 
 
-def opening(bars: Bars, session: npt.ArrayLike, range_bars: int) -> tuple[Series, Series, Series]:
-    """Return low and high of each session's first bars, and 1 where a session ends, else 0.
+def opening(
+    bars: Bars, session: npt.ArrayLike, range_bars: int, last: npt.ArrayLike | None = None
+) -> tuple[Series, Series, Series]:
+    """Return low and high of each session's first bars, and where a session ends.
 
-    Low and high are NaN until the range is whole. The last bar given ends nothing that is known.
+    Low and high are NaN until the range is whole. ``last`` tells the bars that end a session by
+    their calendar, ``ENDS``; where another session's bar follows one that does not, nobody knew,
+    ``BREAKS_OFF``. Without it the bar before another session's is taken for one that the calendar
+    ends. The last bar given then ends nothing that is known.
     """
     bars.require_range("an opening range")
     days = instants(session, "session")
@@ -46,8 +52,13 @@ def opening(bars: Bars, session: npt.ArrayLike, range_bars: int) -> tuple[Series
     low, high = np.full(bars.size, np.nan), np.full(bars.size, np.nan)
     at_least(range_bars, 1, "range_bars")
     _opening_range((bars.low, bars.high), days, range_bars, low, high)
-    is_last = np.append(np.diff(days) != 0, np.zeros(min(days.size, 1), dtype=np.bool_))
-    return low, high, series(is_last, "is_last")
+    is_left = np.append(np.diff(days) != 0, np.zeros(min(days.size, 1), dtype=np.bool_))
+    if last is None:
+        return low, high, np.where(is_left, ENDS, 0.0)
+    is_last = np.asarray(last, dtype=np.bool_)
+    if is_last.shape != days.shape:
+        raise ValueError(f"last: expected {bars.size} bars, was {is_last.size}")
+    return low, high, np.where(is_last, ENDS, np.where(is_left, BREAKS_OFF, 0.0))
 
 
 def require_crossover(fast: int, slow: int) -> None:

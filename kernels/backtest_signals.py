@@ -49,6 +49,12 @@ REVERSION: Final = 2
 BREAKOUT: Final = 3
 OPENING_RANGE: Final = 4
 
+ENDS: Final = 1.0
+"""A bar that is its session's last by the calendar, known beforehand."""
+
+BREAKS_OFF: Final = 0.5
+"""A bar that is followed by another session's, which nobody knew at its close."""
+
 _NEAR: Final = 1e-12
 _TAKE_LONGS: Final = np.uint64(TAKE_LONG) * EVERY_BYTE
 _TAKE_SHORTS: Final = np.uint64(TAKE_SHORT) * EVERY_BYTE
@@ -161,14 +167,20 @@ def breakout(
 
 @compiled
 def opening_range(
-    close: Series, low: Series, high: Series, is_last: Series, mask: int, codes: Codes
+    close: Series, low: Series, high: Series, end: Series, mask: int, codes: Codes
 ) -> None:
-    """Long from above the session's opening range, short from below; none at the session's end."""
+    """Long from above the session's opening range, short from below; none at the session's end.
+
+    Where a session breaks off, what is held leaves at the next session's first open, and what is
+    not is not entered there.
+    """
     up, down = np.uint8(ENTER_LONG & mask), np.uint8(ENTER_SHORT & mask)
-    end, none = np.uint8(SESSION_END), np.uint8(0)
+    leave = np.uint8((EXIT_LONG | EXIT_SHORT) & mask)
+    over, none = np.uint8(SESSION_END), np.uint8(0)
     for i in range(close.size):
         enter = (up if close[i] > high[i] else none) | (down if close[i] < low[i] else none)
-        codes[i] = end if is_last[i] > 0.0 else enter
+        inside = leave if end[i] == BREAKS_OFF else enter
+        codes[i] = over if end[i] == ENDS else inside
 
 
 @compiled

@@ -66,7 +66,8 @@ class Grid:
     ``axes`` maps a parameter of ``STRATEGIES[strategy]`` to its values. Combinations that the
     strategy refuses because two values do not go together (a fast average that is not the faster
     one, a lower threshold that is not the lower one) are left out. ``direction``, ``method`` (of
-    ``rsi_reversal``) and ``session`` (of ``opening_range_breakout``) are as in the strategy.
+    ``rsi_reversal``), ``session`` and ``last`` (of ``opening_range_breakout``) are as in the
+    strategy.
     """
 
     strategy: str
@@ -74,6 +75,7 @@ class Grid:
     direction: str = "long"
     method: Smoothing = "cutler"
     session: npt.ArrayLike = field(default=())
+    last: npt.ArrayLike | None = None
 
     @property
     def combinations(self) -> Columns:
@@ -299,8 +301,8 @@ def _breakouts(bars: Bars, _: Grid, at: Columns) -> Plan:
 
 def _openings(bars: Bars, grid: Grid, at: Columns) -> Plan:
     rows, place = _shared(at["range_bars"], lambda p: opening(bars, grid.session, p)[:2])
-    is_last = opening(bars, grid.session, 1)[2]
-    return _plan(OPENING_RANGE, [is_last, *rows, bars.close], [place + 1])
+    end = opening(bars, grid.session, 1, grid.last)[2]
+    return _plan(OPENING_RANGE, [end, *rows, bars.close], [place + 1])
 
 
 _PLANS: Final[Mapping[str, Callable[[Bars, Grid, Columns], Plan]]] = {

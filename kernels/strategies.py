@@ -26,6 +26,7 @@ from kernels.backtest_lines import (
 from kernels.backtest_orders import Bars, Signals
 from kernels.backtest_signals import (
     DIRECTIONS,
+    ENDS,
     breakout,
     crossover,
     held,
@@ -210,14 +211,19 @@ def donchian_breakout(
 
 
 def opening_range_breakout(
-    bars: Bars, *, session: npt.ArrayLike, range_bars: int = 15, direction: str = "long"
+    bars: Bars,
+    *,
+    session: npt.ArrayLike,
+    last: npt.ArrayLike | None = None,
+    range_bars: int = 15,
+    direction: str = "long",
 ) -> Signals:
     """Return long from a close above the session's opening range, with a stop at the range's low.
 
     The range is that of the session's first ``range_bars`` bars. A position ends at the close of
     its session's last bar, or at its stop; what was stopped is not entered again unless the other
-    side was wanted in between. When a session ends is in its calendar, so it is known beforehand;
-    the last session that is given ends with no bar known, and is left open.
+    side was wanted in between. When a session ends is in its calendar, so it is known beforehand:
+    ``last``. Where bars are missing there, the position leaves at the next session's first open.
 
     Parameters
     ----------
@@ -225,6 +231,9 @@ def opening_range_breakout(
         n bars; ``high``, ``low`` and ``close`` are read.
     session : array_like, int64, shape (n,)
         Which session a bar belongs to: bars of one session are neighbours and have the same number.
+    last : array_like, bool, shape (n,), optional
+        Bars that end their session by the calendar. By default those before another session's: that
+        is as good only where no session lacks its last bar; the last session is then left open.
     range_bars : int
         Bars of the opening range, at least 1.
     direction : str
@@ -249,13 +258,13 @@ def opening_range_breakout(
     >>> opening_range_breakout(flat, session=[1, 1, 1, 1, 2], range_bars=1).position
     array([0, 1, 1, 0, 0], dtype=int8)
     """
-    low, high, is_last = opening(bars, session, range_bars)
+    low, high, end = opening(bars, session, range_bars, last)
     out = words(bars.size)
     mask = mask_of(direction)
-    opening_range(bars.close, low, high, is_last, mask, out.view(np.uint8))
+    opening_range(bars.close, low, high, end, mask, out.view(np.uint8))
     position = _signals(bars, out).position
     stop = np.where(position > 0, low, np.where(position < 0, high, np.nan))
-    return Signals(position, series(stop, "stop"), is_last > 0.0)
+    return Signals(position, series(stop, "stop"), end == ENDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ def deflated(figures: Any, returns: int, trials: TrialCount) -> Any:  # noqa: AN
 def _session(asked: RunQuestion) -> dict[str, Any]:
     if asked.contract.name not in SESSIONED:
         return {}
-    return {"session": sessions_of(asked.market.ts, asked.market.timing)}
+    session, last = sessions_of(asked.market.ts, asked.market.timing)
+    return {"session": session, "last": last}
 
 
 @contextmanager

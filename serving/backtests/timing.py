@@ -62,27 +62,30 @@ def bars_a_year(calendar: str, step: Step) -> float:
     return int(calendar_named(calendar).scheduled(step, _FIRST, end)) * _DAYS_A_YEAR / _DAYS
 
 
-def sessions_of(ts: Instants, timing: Timing) -> npt.NDArray[np.int64]:
-    """Return a number a bar that changes where a session begins.
+def sessions_of(ts: Instants, timing: Timing) -> tuple[Instants, npt.NDArray[np.bool_]]:
+    """Return a number a bar that changes where a session begins, and which bars end theirs.
 
-    Sessions are the calendar's; where a bar lies outside them and nobody named the calendar, they
-    are days in UTC. Raise ``InputError`` for such a bar where the request named it.
+    Sessions are the calendar's, and so is when they end; where a bar lies outside them and nobody
+    named the calendar, they are days in UTC, and only midnight is known to end one. Raise
+    ``InputError`` for such a bar where the request named it.
     """
-    days: npt.NDArray[np.int64] = ts // MICROSECONDS_PER_DAY
+    days: Instants = ts // MICROSECONDS_PER_DAY
+    length = 0 if timing.timeframe is None else timing.timeframe.microseconds
     if timing.calendar is None:
-        return days
+        return days, (ts + length) // MICROSECONDS_PER_DAY != days
     calendar = calendar_named(timing.calendar)
     outside = ~calendar.in_session(ts)
     if outside.any():
         if not timing.is_told:
-            return days
+            return days, (ts + length) // MICROSECONDS_PER_DAY != days
         i = int(outside.argmax())
         at = np.datetime64(int(ts[i]), "us")
         raise InputError(
             f"prices.dates.{i}: expected a bar inside a session of {timing.calendar}, was {at}Z"
         )
-    opens = calendar.sessions(int(ts[0]), int(ts[-1]) + 1).open_us
-    return np.searchsorted(opens, ts, side="right")
+    known = calendar.sessions(int(ts[0]), int(ts[-1]) + 1)
+    number: Instants = np.searchsorted(known.open_us, ts, side="right")
+    return number, ts + length >= known.close_us[number - 1]
 
 
 def _step(ts: Instants, timeframe: Timeframe | None, *, is_needed: bool) -> Step | None:

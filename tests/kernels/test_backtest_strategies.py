@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.backtest import Backtest, backtest
 from kernels.backtest_lines import deviation_score
-from kernels.backtest_orders import Bars
+from kernels.backtest_orders import Account, Bars
 from kernels.backtest_signals import ENTER_LONG, ENTER_SHORT, TAKE_LONG, TAKE_SHORT, ordered
 from kernels.backtest_words import changes, packed_bytes, words
 from kernels.strategies import (
@@ -71,7 +73,7 @@ def test_reversal_agrees(
 @settings(deadline=None, max_examples=150)
 @given(
     given_bars=bars(),
-    period=st.integers(2, 9),
+    period=st.integers(3, 9),  # of two bars, each is one deviation off: rounding decides
     width=st.sampled_from([0.5, 1.0, 1.5, 2.0]),
     side=SIDES,
 )
@@ -252,3 +254,30 @@ def test_defaults_are_those_of_the_source() -> None:
         assert {p.name: defaults[p.name] for p in strategy.parameters} == {
             p.name: p.default for p in strategy.parameters
         }
+
+
+def test_a_session_that_breaks_off_is_left_at_the_next_one_s_first_open() -> None:
+    close = [10.0, 11.0, 11.0, 12.0, 9.0, 9.0]
+    open_ = [10.0, 10.0, 11.0, 11.0, 8.0, 9.0]
+    bars = Bars(
+        open=open_, close=close,
+        high=np.maximum(open_, close), low=np.minimum(open_, close),
+    )  # fmt: skip
+    session, last = np.array([1, 1, 1, 1, 2, 2]), np.array([False] * 5 + [True])
+
+    def run(n: int, ends: npt.NDArray[np.bool_] | None) -> Backtest:
+        part = Bars(*(x[:n] for x in (bars.open, bars.close, bars.high, bars.low)))
+        signals = opening_range_breakout(
+            part, session=session[:n], last=None if ends is None else ends[:n], range_bars=1
+        )
+        return backtest(part, signals, bars_per_year=252.0)
+
+    found, before = run(6, last), run(4, last)
+    assert (found.trades.entry_bar.tolist(), found.trades.exit_bar.tolist()) == ([2], [4])
+    assert found.trades.exit_price[0] == pytest.approx(8.0 * (1.0 - Account().slippage))
+    np.testing.assert_array_equal(
+        found.equity[:4], before.equity
+    )  # bar 4 changes none
+    assert run(6, None).trades.exit_bar.tolist() == [3]  # as if the calendar had ended it there
+    with pytest.raises(ValueError, match="last: expected 6 bars, was 5"):
+        opening_range_breakout(bars, session=session, last=last[1:])

@@ -13,6 +13,7 @@ from kernels.strategies import STRATEGIES
 
 YEAR = 252.0
 SESSION = np.arange(400) // 20
+LAST = (np.arange(400) % 20 == 19) & (SESSION % 3 > 0)  # every third one breaks off
 AXES: dict[str, dict[str, list[float]]] = {
     "sma_crossover": {"fast": [1, 3, 8], "slow": [2, 8, 13]},
     "rsi_reversal": {"period": [2, 5], "lower": [25.0, 40.0], "upper": [40.0, 70.5]},
@@ -29,7 +30,7 @@ def walk(n: int = 400, seed: int = 4) -> Bars:
 
 def grid(name: str, direction: str = "long", **options: Any) -> Grid:
     if name == "opening_range_breakout":
-        options["session"] = SESSION
+        options |= {"session": SESSION, "last": LAST}
     return Grid(name, AXES[name], direction=direction, **options)
 
 
@@ -43,7 +44,7 @@ def test_every_combination_is_its_single_run(name: str, direction: str, threads:
     for k in range(len(out.metrics)):
         options: dict[str, Any] = {p: v[k].item() for p, v in out.parameters.items()}
         if name == "opening_range_breakout":
-            options["session"] = SESSION
+            options |= {"session": SESSION, "last": LAST}
         signals = STRATEGIES[name].kernel(bars, direction=direction, **options)
         single = backtest(
             bars,

@@ -187,11 +187,15 @@ def test_a_single_bar_says_nothing() -> None:
 
 def test_sessions_are_the_calendar_s() -> None:
     found = grid("us_equity", Timeframe.H1, "2023-07-03", "2023-07-06")  # a half-day, a holiday
-    sessions = sessions_of(found, timing_of(found, Timeframe.H1, "us_equity", None))
+    sessions, last = sessions_of(found, timing_of(found, Timeframe.H1, "us_equity", None))
     _, counts = np.unique(sessions, return_counts=True)
     assert counts.tolist() == [4, 7]
+    assert np.flatnonzero(last).tolist() == [3, 10]
+    short, known = found[:2], timing_of(found, Timeframe.H1, "us_equity", None)
+    assert not sessions_of(short, known)[1].any()  # the half-day goes on, whatever comes next
+    assert sessions_of(np.delete(found, 3), known)[1].tolist() == [False] * 9 + [True]
     night = grid("fx", Timeframe.H4, "2023-07-03", "2023-07-05")
-    sessions = sessions_of(night, timing_of(night, Timeframe.H4, "fx", None))
+    sessions, _ = sessions_of(night, timing_of(night, Timeframe.H4, "fx", None))
     starts = night[np.flatnonzero(np.diff(sessions)) + 1]
     assert {int(x // 3_600_000_000 % 24) for x in starts} == {21}  # 17:00 in New York
 
@@ -208,5 +212,7 @@ def test_and_are_days_in_utc_where_it_was_not() -> None:
     found = np.concatenate([day + np.arange(25) * 900_000_000 for day in days])
     timing = timing_of(found, None, None, None)
     assert timing.calendar == "us_equity"  # of those that are known, the nearest
-    _, counts = np.unique(sessions_of(found, timing), return_counts=True)
+    sessions, last = sessions_of(found, timing)
+    _, counts = np.unique(sessions, return_counts=True)
     assert counts.tolist() == [25] * 5
+    assert not last.any()  # when that exchange closes is not known
