@@ -275,9 +275,7 @@ def test_a_session_that_breaks_off_is_left_at_the_next_one_s_first_open() -> Non
     found, before = run(6, last), run(4, last)
     assert (found.trades.entry_bar.tolist(), found.trades.exit_bar.tolist()) == ([2], [4])
     assert found.trades.exit_price[0] == pytest.approx(8.0 * (1.0 - Account().slippage))
-    np.testing.assert_array_equal(
-        found.equity[:4], before.equity
-    )  # bar 4 changes none
+    np.testing.assert_array_equal(found.equity[:4], before.equity)  # bar 4 changes none
     assert run(6, None).trades.exit_bar.tolist() == [3]  # as if the calendar had ended it there
     with pytest.raises(ValueError, match="last: expected 6 bars, was 5"):
         opening_range_breakout(bars, session=session, last=last[1:])
