@@ -67,7 +67,7 @@ def conditions(
 ) -> None:
     """Write the conditions of one combination: rows of indicators by ``index``, and ``levels``.
 
-    ``rows`` end with the close; of an opening range they begin with the ends of sessions.
+    ``rows`` end with the close; of an opening range the ends of sessions come before it.
     """
     codes = out.view(np.uint8)
     close = rows[rows.shape[0] - 1]
@@ -81,7 +81,8 @@ def conditions(
         entry, leave = index[0], index[1]
         breakout(close, (rows[entry], rows[entry + 1]), (rows[leave], rows[leave + 1]), mask, codes)
     else:
-        opening_range(close, rows[index[0]], rows[index[0] + 1], rows[0], mask, codes)
+        ends = rows[rows.shape[0] - 2]
+        opening_range(close, rows[index[0]], rows[index[0] + 1], ends, mask, codes)
 
 
 @compiled

@@ -8,10 +8,10 @@ once and kept: 8 bytes a bar. A combination then costs a pass over two lines, a 
 orders, and a pass over the bars on which it holds something.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +37,7 @@ from kernels.backtest_signals import (
     ordered,
 )
 from kernels.backtest_trades import COLUMNS, Prices
-from kernels.gate import Matrix, Series, series
+from kernels.gate import Matrix, Series
 from kernels.jit import compiled_ieee
 from kernels.momentum import Smoothing, rsi
 from kernels.performance_metrics import (
@@ -253,24 +253,49 @@ def _sweep(
         evaluated(prices, orders, stops, settings, room, bars_per_year, metrics[k])
 
 
-def _shared(
-    periods: npt.NDArray[Any], lines: Callable[[int], tuple[Series, ...]]
-) -> tuple[list[Series], npt.NDArray[np.int64]]:
-    """Return the lines of each distinct period, and where those of each combination begin."""
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of each distinct period, made one after the other as they are read.
+
+    ``count`` of them; ``place`` says where those of each combination begin, shape (m,).
+    """
+
+    periods: npt.NDArray[Any]
+    make: Callable[[int], Sequence[Series]]
+    each: int
+    place: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return self.periods.size * self.each
+
+    def __iter__(self) -> Iterator[Series]:
+        for period in self.periods:
+            yield from self.make(int(period))
+
+
+def _lines(
+    periods: npt.NDArray[Any], make: Callable[[int], Sequence[Series]], each: int = 1
+) -> _Lines:
     distinct, place = np.unique(periods, return_inverse=True)
-    made = [lines(int(period)) for period in distinct]
-    return [line for group in made for line in group], place * (len(made[0]) if made else 1)
+    return _Lines(distinct, make, each, place * each)
 
 
 def _plan(
-    kind: int, rows: Sequence[Series], index: Sequence[npt.NDArray[np.int64]], *levels: Series
+    kind: int, lines: _Lines, last: Sequence[npt.ArrayLike], index: Sequence[Any], *levels: Series
 ) -> Plan:
-    """Return what the compiled loop takes: two rows and two levels a combination."""
+    """Return what the compiled loop takes: two rows and two levels a combination.
+
+    Rows are ``lines`` and then ``last``, and are held once.
+    """
+    rows = np.empty((lines.count + len(last), np.size(last[-1])))
+    for row, line in zip(rows, chain(lines, last), strict=True):
+        row[:] = line
     pair = [index[0], index[-1]]
     level = [*levels, np.zeros(pair[0].size), np.zeros(pair[0].size)][:2]
     return (
         kind,
-        np.ascontiguousarray(np.stack([series(r, "row") for r in rows])),
+        rows,
         np.stack(pair, axis=1).astype(np.int64),
         np.stack(level, axis=1).astype(np.float64),
     )
@@ -278,31 +303,31 @@ def _plan(
 
 def _crossovers(bars: Bars, _: Grid, at: Columns) -> Plan:
     both = np.concatenate([at["fast"], at["slow"]])
-    rows, place = _shared(both, lambda period: (sma(bars.close, period),))
-    return _plan(CROSSOVER, [*rows, bars.close], np.split(place, 2))
+    lines = _lines(both, lambda period: [sma(bars.close, period)])
+    return _plan(CROSSOVER, lines, [bars.close], np.split(lines.place, 2))
 
 
 def _reversals(bars: Bars, grid: Grid, at: Columns) -> Plan:
-    rows, place = _shared(at["period"], lambda p: (rsi(bars.close, p, method=grid.method),))
-    return _plan(REVERSAL, [*rows, bars.close], [place], at["lower"], at["upper"])
+    lines = _lines(at["period"], lambda p: [rsi(bars.close, p, method=grid.method)])
+    return _plan(REVERSAL, lines, [bars.close], [lines.place], at["lower"], at["upper"])
 
 
 def _reversions(bars: Bars, _: Grid, at: Columns) -> Plan:
-    rows, place = _shared(at["period"], lambda period: (deviation_score(bars.close, period),))
-    return _plan(REVERSION, [*rows, bars.close], [place], at["width"])
+    lines = _lines(at["period"], lambda period: [deviation_score(bars.close, period)])
+    return _plan(REVERSION, lines, [bars.close], [lines.place], at["width"])
 
 
 def _breakouts(bars: Bars, _: Grid, at: Columns) -> Plan:
     bars.require_range("a channel")
     both = np.concatenate([at["entry"], at["leave"]])
-    rows, place = _shared(both, lambda period: channel(bars, period))
-    return _plan(BREAKOUT, [*rows, bars.close], np.split(place, 2))
+    lines = _lines(both, lambda period: channel(bars, period), each=2)
+    return _plan(BREAKOUT, lines, [bars.close], np.split(lines.place, 2))
 
 
 def _openings(bars: Bars, grid: Grid, at: Columns) -> Plan:
-    rows, place = _shared(at["range_bars"], lambda p: opening(bars, grid.session, p)[:2])
+    lines = _lines(at["range_bars"], lambda p: opening(bars, grid.session, p)[:2], each=2)
     end = opening(bars, grid.session, 1, grid.last)[2]
-    return _plan(OPENING_RANGE, [end, *rows, bars.close], [place + 1])
+    return _plan(OPENING_RANGE, lines, [end, bars.close], [lines.place])
 
 
 _PLANS: Final[Mapping[str, Callable[[Bars, Grid, Columns], Plan]]] = {

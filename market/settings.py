@@ -95,8 +95,9 @@ class ServingSettings(BaseSettings):
     compute_warm: bool = True  # compile every kernel at the start, in the background
     backtest_threads: Annotated[int, Field(ge=1)] = 2  # as many again for those nobody waits for
     backtest_queue: Annotated[int, Field(ge=0)] = 16  # of those nobody waits for
-    backtest_lease_s: Annotated[float, Field(gt=0)] = 15.0  # a process unheard of so long is gone
+    backtest_lease_s: Annotated[float, Field(gt=0)] = 45.0  # past what a writer waits: gone
     backtest_keep_days: Annotated[float, Field(gt=0)] = 30.0  # results; trials are kept for ever
     backtest_max_body_bytes: Annotated[int, Field(ge=1)] = 128_000_000
+    backtest_max_fills: Annotated[int, Field(ge=1)] = 200_000  # in one answer, some 40 MB
     backtest_max_combinations: Annotated[int, Field(ge=1)] = 10_000  # a sweep
     backtest_max_work: Annotated[int, Field(ge=1)] = 1_000_000_000  # combinations times bars

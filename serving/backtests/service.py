@@ -20,7 +20,7 @@ import numpy as np
 from kernels import engine
 from kernels.backtest_orders import Bars
 from kernels.performance_metrics import SHARPE_PER_BAR
-from market.errors import UnknownRunError
+from market.errors import InputError, UnknownRunError
 from market.settings import ServingSettings
 from serving.backtests import answers
 from serving.backtests.computing import computed_run, computed_sweep
@@ -172,6 +172,7 @@ class BacktestService:
 
         def make() -> Answered:
             made, spent = computed_run(question)
+            self._check_fills(2 * made.trades.side.size)
             key, text = question.trial_key()
             sharpe = made.metrics.sharpe_per_bar
             trial = Trial(key, question.contract.name, text, _known(sharpe))
@@ -196,6 +197,11 @@ class BacktestService:
             return self._told(answer, {**told, "combinations": len(combinations)})
 
         return info, make
+
+    def _check_fills(self, count: int) -> None:
+        most = self._settings.backtest_max_fills
+        if count > most:
+            raise InputError(f"trades: expected at most {most} fills in an answer, was {count}")
 
     def _body(self, asked: Asked) -> bytes | bytearray:
         if asked.form != "json":

@@ -1,6 +1,7 @@
 """What the backtest service is asked in tests."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ CLOSES = [10.0, 9.0, 8.0, 9.0, 11.0, 12.0, 10.0, 8.0]
 DATES = [f"2023-01-{day:02}" for day in (3, 4, 5, 6, 9, 10, 11, 12)]
 FREE = {"transaction_cost": 0.0, "slippage": 0.0}
 CROSSING = {"fast_period": 1, "slow_period": 2}
+PATIENT_S = 60.0
 
 
 def prices(opens: list[float] = OPENS, closes: list[float] = CLOSES, **other: Any) -> Any:
@@ -66,3 +68,17 @@ def sweep(client: TestClient, body: Any) -> Any:
     response = client.post("/backtest/sweep", json=body)
     assert response.status_code == 200, response.text
     return response.json()
+
+
+def ended(read: Callable[[], Any]) -> Any:
+    """Ask until a run is neither pending nor running; return its answer and the states it had."""
+    states = []
+    deadline = time.monotonic() + PATIENT_S
+    while True:
+        answer = read()
+        if not states or states[-1] != answer["status"]:
+            states.append(answer["status"])
+        if states[-1] not in ("pending", "running"):
+            return answer, states
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from storage.backtest_runs import BacktestRuns, Run, RunInfo
 from storage.database import Database
 from storage.lake import ParquetLake
 from tests.fakes import postgres
-from tests.serving.backtest_world import asked, prices, run, walk
+from tests.serving.backtest_world import PATIENT_S, asked, ended, prices, run, walk
 from tests.serving.compute_world import SETTINGS, refusal
 from tests.serving.fakes import FakeRegistry
 
-PATIENT_S = 60.0
 VARYING = {"run_id", "computation_time_ms", "mojo_used"}
 
 
@@ -45,20 +44,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     found = Database.at(tmp_path / "data" / "w.db")
     yield found
     found.close()
-
-
-def ended(read: Callable[[], Any]) -> Any:
-    """Ask until a run is neither pending nor running; return its answer and the states it had."""
-    states = []
-    deadline = time.monotonic() + PATIENT_S
-    while True:
-        answer = read()
-        if not states or states[-1] != answer["status"]:
-            states.append(answer["status"])
-        if states[-1] not in ("pending", "running"):
-            return answer, states
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_an_answer_comes_later_and_is_the_same(database: Database, tmp_path: Path) -> None:

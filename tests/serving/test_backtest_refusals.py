@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.serving.backtest_world import CROSSING, asked, prices, walk
+from tests.serving.backtest_world import CROSSING, asked, ended, prices, walk
 from tests.serving.compute_world import ARROW_TYPE, JSON_TYPE, refusal, served
 
 
@@ -17,6 +17,7 @@ from tests.serving.compute_world import ARROW_TYPE, JSON_TYPE, refusal, served
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     limits = {
         "compute_max_points": 500, "backtest_max_combinations": 6, "backtest_max_work": 2000,
+        "backtest_max_fills": 300,
     }  # fmt: skip
     with served(tmp_path_factory.mktemp("lake"), **limits) as found:
         yield found
@@ -183,6 +184,22 @@ def test_a_sweep_has_a_limit_on_its_work(client: TestClient) -> None:
     grid = {"fast_period": [1, 2, 3], "slow_period": [4, 5]}
     response = client.post("/backtest/sweep", json=asked({}, prices=walk(400), grid=grid))
     assert refusal(response) == (400, "INVALID_INPUT", ["grid"])
+
+
+def test_an_answer_has_a_limit_on_its_fills(client: TestClient) -> None:
+    def sawtooth(n: int) -> dict[str, Any]:
+        line = [10.0 + i % 2 for i in range(n)]
+        return {"dates": walk(n)["dates"], "open": line, "close": line}
+
+    trading = {"fast_period": 1, "slow_period": 2}
+    fitting = client.post("/backtest/run", json=asked(trading, prices=sawtooth(290)))
+    assert 280 < len(fitting.json()["trades"]) <= 300
+    response = client.post("/backtest/run", json=asked(trading, prices=sawtooth(400)))
+    assert refusal(response) == (400, "INVALID_INPUT", ["trades"])
+    # waited for or not, it is the same answer
+    taken = client.post("/backtest/run?async=true", json=asked(trading, prices=sawtooth(400)))
+    run, _ = ended(lambda: client.get(taken.headers["location"]).json())
+    assert (run["status"], run["error"]["code"]) == ("failed", "INVALID_INPUT")
 
 
 def test_a_body_is_json_packed_or_not(client: TestClient) -> None:
