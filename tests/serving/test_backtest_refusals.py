@@ -189,7 +189,8 @@ def test_a_sweep_has_a_limit_on_its_work(client: TestClient) -> None:
 def test_an_answer_has_a_limit_on_its_fills(client: TestClient) -> None:
     def sawtooth(n: int) -> dict[str, Any]:
         line = [10.0 + i % 2 for i in range(n)]
-        return {"dates": walk(n)["dates"], "open": line, "close": line}
+        columns = dict.fromkeys(("open", "high", "low", "close"), line)
+        return {"dates": walk(n)["dates"], **columns}
 
     trading = {"fast_period": 1, "slow_period": 2}
     fitting = client.post("/backtest/run", json=asked(trading, prices=sawtooth(290)))
