@@ -195,6 +195,7 @@ def test_a_step_is_a_batch_of_one_bar(kernel: StatefulKernel) -> None:
     assert_same_bits(tuple(np.array(rows).T), tuple(batch))
 
 
+@pytest.mark.slow
 @by_registry
 def test_a_step_takes_as_long_after_a_million_bars_as_after_a_thousand(
     kernel: StatefulKernel,

@@ -31,6 +31,8 @@ from tests.fakes.line import (
 from tests.fakes.updates import spy, updated
 from wavehouse.updating import Request
 
+pytestmark = pytest.mark.slow
+
 STAGES = stages_of("H4")
 REQUEST = Request(targets=("labels", "features"), instrument="BTC", timeframes=("H4",))
 RAW = PartitionKey("raw_candles", "H1", "BTC", "2017-04")

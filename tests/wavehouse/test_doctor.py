@@ -65,6 +65,7 @@ def test_which_engine_runs_the_kernels(
     assert advice in found["kernels"]["advice"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_home")
 def test_a_full_home_is_fresh() -> None:
     code, found = doctor()
@@ -75,6 +76,7 @@ def test_a_full_home_is_fresh() -> None:
     assert found["freshness SYN"]["state"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_home")
 def test_people_get_a_table() -> None:
     result = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "160"})

@@ -77,6 +77,7 @@ def test_a_new_instrument_is_listed_with_nothing_made() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_home")
 def test_the_list_says_which_months_are_there() -> None:
     (row,) = json.loads(instruments("list", "--json")[1])
