@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.averages import sma
 from kernels.backtest_lines import (
+    average_crossover,
     channel,
     deviation_score,
     opening,
@@ -28,7 +28,6 @@ from kernels.backtest_signals import (
     DIRECTIONS,
     ENDS,
     breakout,
-    crossover,
     held,
     opening_range,
     ordered,
@@ -75,8 +74,7 @@ def sma_crossover(
     """
     require_crossover(fast, slow)
     out = words(bars.size)
-    lines = sma(bars.close, fast), sma(bars.close, slow)
-    crossover(*lines, mask_of(direction), out.view(np.uint8))
+    average_crossover(bars.close, fast, slow, mask_of(direction), out.view(np.uint8))
     return _signals(bars, out)
 
 
