@@ -92,6 +92,7 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), marked(OPERATIONS, lambda x: x[1]))
 def test_no_question_breaks_the_description(description: Any, method: str, path: str) -> None:
     operation = description[path][method]

@@ -486,7 +486,7 @@ def test_a_computation_is_told_in_one_line(
     ):
         client.post("/compute/sma", json=BODY)
         client.post("/compute/sma", json=BODY)
-    first, second = (json.loads(r.getMessage()) for r in caplog.records)
+    first, second = (json.loads(r.getMessage()) for r in caplog.records if r.name == REQUEST_LOG)
     assert set(first) == {
         "timestamp", "level", "endpoint", "symbol", "period", "data_points",
         "computation_time_ms", "mojo_used", "cache_hit",
