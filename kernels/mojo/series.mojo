@@ -1,17 +1,17 @@
-"""One indicator of one series: averages, RSI, MACD.
+"""One indicator of one series: averages, RSI, MACD, ATR.
 
-Each is its numba twin (`recurrences.py` and `momentum.py` in `kernels/`) operation by operation:
+Each is its numba twin (`recurrences.py`, `momentum.py` and `volatility.py` in `kernels/`) operation by operation:
 the same bits, and a state that either engine continues. An empty state keeps nothing.
 """
 
-from lanes import LANES, NAN, Numbers, fence
+from lanes import LANES, MANY, NAN, Numbers, fence, is_on_line, up_to_line
 from smoothing import (
     AHEAD, BEHIND, SIZE, STATE, advance, advance_gap, advance_lines, advance_strength, closed_up,
     fresh, gathered, put, recall, remember,
 )
 from stretches import (
-    MANY, is_on_line, is_warm, stretch_of_average, stretch_of_lines, stretch_of_strength,
-    up_to_line, whole,
+    is_warm, stretch_of_average, stretch_of_lines, stretch_of_ranges, stretch_of_strength,
+    true_range, whole,
 )
 from sums import BLOCK, Vector, at, copied
 
@@ -244,3 +244,66 @@ def _unknown(count: Int, line: Numbers, average: Numbers, histogram: Numbers):
         line[unsafe_offset=i] = NAN
         average[unsafe_offset=i] = NAN
         histogram[unsafe_offset=i] = NAN
+
+
+@no_inline
+def atr(
+    high: Numbers, low: Numbers, close: Numbers, n: Int, period: Int, given: Numbers, kept: Int,
+    out_: Numbers,
+):
+    """Write the average true range, continuing from the state `given`."""
+    var rows = Rows[3](uninitialized=True)
+    var spare = Spare(uninitialized=True)
+    var places = Places(uninitialized=True)
+    var ranges = _begin(rows)
+    var row = ranges.unsafe_offset(SIZE)
+    var work = row.unsafe_offset(SIZE)
+    var here = _begin(places)
+    var state = given
+    if kept == 0:
+        state = _begin(spare)
+        state[unsafe_offset=0] = NAN
+        fresh(state.unsafe_offset(1), 1)
+    var own = state.unsafe_offset(1)
+    var before = state[unsafe_offset=0]
+    var weight = 1.0 / Float64(period)
+    var start = 0
+    var retry = 0  # where a stretch is tried again
+    while start < n:
+        var highs = high.unsafe_offset(start)
+        var lows = low.unsafe_offset(start)
+        var closes = close.unsafe_offset(start)
+        var to = out_.unsafe_offset(start)
+        var count = whole(n - start)
+        if (
+            count > 0 and start > retry and is_warm(own, period)
+            and closes[unsafe_offset=-1] == before
+        ):
+            var is_done: Bool
+            if n >= MANY and is_on_line(to):
+                is_done = stretch_of_ranges[True](highs, lows, closes, count, weight, own, to)
+            else:
+                is_done = stretch_of_ranges[False](highs, lows, closes, count, weight, own, to)
+            if is_done:
+                start += count
+                before = close[unsafe_offset=start - 1]
+                continue
+            retry = start + count - 1
+        count = up_to_line(to, min(BLOCK, n - start))
+        var usable = 0
+        for i in range(count):
+            var top = highs[unsafe_offset=i]
+            var bottom = lows[unsafe_offset=i]
+            var price = closes[unsafe_offset=i]
+            if top - top == 0.0 and bottom - bottom == 0.0 and price - price == 0.0:
+                ranges[unsafe_offset=BEHIND + usable] = true_range[1](top, bottom, before)
+                here[unsafe_offset=usable] = i
+                usable += 1
+                before = price
+        recall(ranges, row, own)
+        advance(ranges, row, work, period, weight, own, usable)
+        remember(ranges, row, usable, own)
+        put(row.unsafe_offset(AHEAD), here, usable, to, count)
+        start += count
+    state[unsafe_offset=0] = before
+    fence()

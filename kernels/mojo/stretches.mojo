@@ -5,12 +5,11 @@ the way: a value that is not finite leaves an average that is not, the stretch t
 nothing, and is gone over again with the blocks. So does one whose numbers overflow.
 """
 
-from lanes import Lanes, LANES, Numbers, is_finite
+from lanes import LANES, Lanes, Numbers, is_finite, write
 from smoothing import AHEAD, Powers, strength
-from sums import at
+from sums import Vector, at
 
 comptime STRETCH = 512  # bars: what is gone over again for a gap
-comptime MANY = 2_000_000  # bars that the caches do not keep: what is written goes past them
 
 
 @always_inline
@@ -81,30 +80,6 @@ def whole(count: Int) -> Int:
     return min(STRETCH, count) & ~(LANES - 1)
 
 
-@always_inline
-def is_on_line(*lines: Numbers) -> Bool:
-    """Say whether each begins on a cache line."""
-    var bits = 0
-    for i in range(len(lines)):
-        bits |= Int(lines[i])
-    return bits & 63 == 0
-
-
-@always_inline
-def up_to_line(line: Numbers, count: Int) -> Int:
-    """Return the most of `count` bars after which a cache line begins; all of them if there is none."""
-    var over = (Int(line.unsafe_offset(count)) >> 3) & (LANES - 1)
-    return count - over if over < count else count
-
-
-@always_inline
-def write[is_streamed: Bool](line: Numbers, i: Int, value: Lanes):
-    comptime if is_streamed:
-        line.unsafe_offset(i).unsafe_store[alignment=64, non_temporal=True](value)
-    else:
-        line.unsafe_offset(i).unsafe_store(value)
-
-
 @no_inline
 def stretch_of_average[is_streamed: Bool](
     x: Numbers, count: Int, weight: Float64, state: Numbers, out_: Numbers
@@ -166,3 +141,31 @@ def stretch_of_lines[is_streamed: Bool](
     steady.leave(of_slow, count)
     smoothed.leave(of_signal, count)
     return True
+
+
+@no_inline
+def stretch_of_ranges[is_streamed: Bool](
+    high: Numbers, low: Numbers, close: Numbers, count: Int, weight: Float64, state: Numbers,
+    out_: Numbers,
+) -> Bool:
+    var average = Average(weight, state)
+    var last = Lanes(close[unsafe_offset=-1])
+    var total = Lanes(0.0)
+    for i in range(0, count, LANES):
+        var top = at[LANES](high, i)
+        var bottom = at[LANES](low, i)
+        var price = at[LANES](close, i)
+        var ranges = true_range[LANES](top, bottom, after_one(last, price))
+        last = price
+        total = total + ((top + bottom) + price)  # which hides nothing, as a range can
+        write[is_streamed](out_, i, average.take(ranges))
+    if not (average.is_sound() and is_finite(total).reduce_and()):
+        return False
+    average.leave(state, count)
+    return True
+
+
+@always_inline
+def true_range[n: Int](high: Vector[n], low: Vector[n], before: Vector[n]) -> Vector[n]:
+    """Return the true range; the range alone where there is no close before."""
+    return before.gt(high).select(before, high) - before.lt(low).select(before, low)
