@@ -295,18 +295,3 @@ def _target(side: int, code: int, close: float, filled: float) -> int:
     if side == -1 and (code & EXIT_SHORT or (code & TAKE_SHORT and close < filled)):
         return 0
     return side
-
-
-@compiled
-def held(
-    count: int,
-    bars: npt.NDArray[np.int64],
-    targets: npt.NDArray[np.int8],
-    position: npt.NDArray[np.int8],
-) -> None:
-    """Write the position wanted at each close, as the orders have it."""
-    n = position.size
-    position[: bars[0] if count else n] = 0
-    for k in range(count):
-        end = bars[k + 1] if k + 1 < count else n
-        position[bars[k] : end] = 0 if targets[k] == AT_CLOSE else targets[k]

@@ -28,7 +28,6 @@ from kernels.backtest_signals import (
     DIRECTIONS,
     ENDS,
     breakout,
-    held,
     opening_range,
     ordered,
     reversal,
@@ -325,6 +324,4 @@ def _signals(bars: Bars, conditions: Words) -> Signals:
     at = np.empty(bars.size, dtype=np.int64)
     targets = np.empty(bars.size, dtype=np.int8)
     count = ordered(conditions, bars.open, bars.close, at, targets)
-    position = np.empty(bars.size, dtype=np.int8)
-    held(count, at, targets, position)
-    return Signals(position)
+    return Signals.following((at[:count].copy(), targets[:count].copy()), bars.size)
