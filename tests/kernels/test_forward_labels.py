@@ -564,6 +564,7 @@ def played(n: int, seed: int, rules: Rules = RULES) -> tuple[levels.Run, Book, B
     return run, replay(candles, rules), (high, low, close)
 
 
+@pytest.mark.slow
 @example(seed=590, horizon=1, gap=0, is_price_unit=False)  # its flip is evicted by its own bar
 @settings(deadline=None, max_examples=30)
 @given(

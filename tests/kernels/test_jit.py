@@ -87,6 +87,7 @@ def test_a_second_process_compiles_nothing(house: Path) -> None:
     assert _run(house, call) == "0 1"
 
 
+@pytest.mark.slow
 def test_constants_and_variables_share_one_machine_code(house: Path) -> None:
     (house / "kernels" / "outer.py").write_text(
         "from kernels.inner import scale\nfrom kernels.jit import compiled\n\n"
@@ -138,6 +139,7 @@ def test_importing_every_kernel_does_not_import_numba() -> None:
     assert seen == "False"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_leaves_numba_its_own_choice(house: Path) -> None:
     (house / ".numba_cache").write_text("a file where the folder should be")
     assert _run(house, "from kernels.outer import twice; print(twice(1.0))") == "6.0"
