@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -93,7 +93,7 @@ class ApiKeys:
         if not has_form(key):
             return None
         with self._database.reading() as connection:
-            found = connection.execute(_ROWS.where(API_KEYS.c.key_hash == _hash(key))).first()
+            found = _one(connection, key)
             if found is None:
                 return None
             row = _row(found)
@@ -103,7 +103,7 @@ class ApiKeys:
         """Return every row, oldest first; also of keys that have expired or were revoked."""
         with self._database.reading() as connection:
             rows = connection.execute(_ROWS.order_by(API_KEYS.c.created_us, API_KEYS.c.key_id))
-            return [_row(found) for found in rows]
+            return [_row(found) for found in rows.mappings()]
 
     def revoke(self, key_id: str) -> None:
         """Refuse a key from now on; a second time changes nothing. Raise ``UnknownKeyError``."""
@@ -133,14 +133,19 @@ _ROWS: Final = sa.select(
 )
 
 
-def _row(found: sa.Row[Any]) -> ApiKey:
+def _one(connection: sa.Connection, key: str) -> sa.RowMapping | None:
+    is_this = API_KEYS.c.key_hash == _hash(key)
+    return connection.execute(_ROWS.where(is_this)).mappings().first()
+
+
+def _row(found: sa.RowMapping) -> ApiKey:
     return ApiKey(
-        key_id=found.key_id,
-        name=found.name,
-        scopes=frozenset(found.scopes.split()),
-        created_us=found.created_us,
-        expires_us=found.expires_us,
-        revoked_us=found.revoked_us,
+        key_id=found["key_id"],
+        name=found["name"],
+        scopes=frozenset(found["scopes"].split()),
+        created_us=found["created_us"],
+        expires_us=found["expires_us"],
+        revoked_us=found["revoked_us"],
     )
 
 
