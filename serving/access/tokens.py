@@ -51,8 +51,7 @@ class TokenVerifier:
                 leeway=self._leeway_s,
                 options={"require": list(_REQUIRED)},
             )
-        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as e:
-            # the last for JSON of a thousand brackets, which is read before the signature
+        except (jwt.PyJWTError, ValueError, OverflowError) as e:
             raise UnauthenticatedError(_REFUSED) from e
         name, scope = claims["sub"], claims.get("scope", "")
         if not isinstance(scope, str) or not name or len(name) > MAX_NAME or not name.isprintable():
