@@ -13,6 +13,7 @@
     │   ├── NotMaterializedError      nobody has made this partition yet (HTTP 404)
     │   ├── PartitionBusyError        another run is writing the same series (HTTP 409)
     │   ├── UnknownRunError           no backtest has this run_id (HTTP 404)
+    │   ├── UnknownKeyError           no API key has this key_id (HTTP 404)
     │   ├── StorageFullError          the disk is full
     │   └── CorruptPartitionError     a file does not hash to its name
     └── LearningError                 a model could not be trained, found or asked
@@ -92,6 +93,12 @@ class NotMaterializedError(StorageError):
     """Nobody has made this partition yet."""
 
     code = "NOT_MATERIALIZED"
+
+
+class UnknownKeyError(StorageError):
+    """No API key has this id."""
+
+    code = "UNKNOWN_KEY"
 
 
 class PartitionBusyError(StorageError):
