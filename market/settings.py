@@ -112,3 +112,6 @@ class ServingSettings(BaseSettings):
     backtest_max_fills: Annotated[int, Field(ge=1)] = 200_000  # in one answer, some 40 MB
     backtest_max_combinations: Annotated[int, Field(ge=1)] = 10_000  # a sweep
     backtest_max_work: Annotated[int, Field(ge=1)] = 1_000_000_000  # combinations times bars
+    labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
+    labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
+    labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months

@@ -23,10 +23,22 @@ from serving.access.tokens import TokenVerifier
 from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
+from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
-from serving.routers import backtest, compute, health, labels, metrics, ml, models, predict
+from serving.routers import (
+    backtest,
+    compute,
+    health,
+    label_compute,
+    labels,
+    levels,
+    metrics,
+    ml,
+    models,
+    predict,
+)
 from storage.api_keys import ApiKeys
 from storage.database import Database
 
@@ -50,7 +62,18 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         redoc_url=None,
     )
     docs_pages.install(app)
-    for part in (predict, labels, compute, backtest, ml, models, health, metrics):
+    for part in (
+        predict,
+        labels,
+        label_compute,
+        levels,
+        compute,
+        backtest,
+        ml,
+        models,
+        health,
+        metrics,
+    ):
         app.include_router(part.router)
     return app
 
@@ -79,6 +102,7 @@ def create_app(
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
+        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
