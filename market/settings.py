@@ -118,6 +118,6 @@ class ServingSettings(BaseSettings):
     redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
     cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # of answers, in memory
     cache_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05  # one question to Redis
-    cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 3600.0
+    cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
     cache_levels_ttl_s: Annotated[float, Field(gt=0)] = 300.0
     health_timeout_s: Annotated[float, Field(gt=0)] = 2.0  # a part that is needed answers by then

@@ -22,6 +22,7 @@ from serving.access.middleware import AccessMiddleware
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
 from serving.backtests.service import BacktestService
+from serving.cached_labels import CandleLabels
 from serving.caching import open_cache
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
@@ -112,6 +113,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         backtests=BacktestService(settings, measures.compute, database),
         labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
         cache=kept,
+        candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
         windows=Windows(measures, kept),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),

@@ -11,6 +11,7 @@ from market.instruments import Instrument, InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
 from serving.backtests.service import BacktestService
+from serving.cached_labels import CandleLabels
 from serving.compute.service import ComputeService
 from serving.label_compute.service import LabelService
 from serving.looks import Looks
@@ -33,6 +34,7 @@ class Services:
     backtests: BacktestService
     labels: LabelService
     cache: Cache
+    candles: CandleLabels
     windows: Windows
     version: str
     started_at: dt.datetime

@@ -46,8 +46,9 @@ class Workers:
         try:
             for pid in self._pids():
                 if not _is_alive(pid):
-                    mark_process_dead(pid, str(self._folder))
-            return _Found(MultiProcessCollector(None, path=str(self._folder)).collect())
+                    mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+            files = MultiProcessCollector(None, path=str(self._folder))  # type: ignore[no-untyped-call]
+            return _Found(files.collect())  # type: ignore[no-untyped-call]
         except (OSError, ValueError, RuntimeError, struct.error) as e:  # as its reader raises them
             raise StorageError(
                 f"metrics: expected the workers' files, was {type(e).__name__}: {e}"

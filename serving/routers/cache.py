@@ -1,18 +1,13 @@
 """``/v1/cache``: how the cache does, filling it, emptying it."""
 
 import datetime as dt
-from collections.abc import Iterator
-from itertools import islice
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from serving import cached_labels
-from serving.caching import LABELS
 from serving.compute.cache import Kept
-from serving.dependencies import Services, ServicesDep
+from serving.dependencies import ServicesDep
 from serving.responses import ERRORS
 from serving.schemas import Answer, Body, InstrumentId, TimeframeName
 from storage.cache import CacheStats, KindStats
@@ -20,8 +15,6 @@ from storage.cache_keys import KeyFilter
 from storage.cache_memory import MemoryTier
 
 router = APIRouter(prefix="/v1/cache", tags=["cache"], responses=ERRORS)
-
-_AT_ONCE: Final = 500  # answers that are made and kept before others get their turn
 
 
 class KindCounts(Answer):
@@ -127,14 +120,7 @@ async def read_stats(services: ServicesDep) -> CacheReport:
 async def warm(services: ServicesDep, body: WarmBody) -> Warmed:
     """Keep the answers of the newest candles, as ``GET /v1/labels/{…}`` gives them."""
     services.check_instrument(body.instrument)
-    answers = cached_labels.newest(
-        services.lake,
-        body.instrument,
-        body.granularity.value,
-        hours=body.hours,
-        code_version=services.version,
-    )
-    candles = await _keep_all(services, answers)
+    candles = await services.candles.warm(body.instrument, body.granularity.value, hours=body.hours)
     return Warmed(
         instrument=body.instrument,
         granularity=body.granularity.value,
@@ -153,15 +139,6 @@ async def invalidate(
     return InvalidatedAnswer(
         removed=gone.memory + (gone.redis or 0), memory=gone.memory, redis=gone.redis
     )
-
-
-async def _keep_all(services: Services, answers: Iterator[tuple[str, bytes]]) -> int:
-    count = 0
-    while some := await to_thread.run_sync(lambda: list(islice(answers, _AT_ONCE))):
-        for key, value in some:
-            await services.cache.keep(key, value, kind=LABELS)
-        count += len(some)
-    return count
 
 
 def _memory(tier: MemoryTier[Kept]) -> MemoryCounts:

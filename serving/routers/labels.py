@@ -8,8 +8,8 @@ from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
 from market.errors import InputError
-from serving import cached_labels, labels
-from serving.caching import LABELS
+from serving import labels
+from serving.cached_labels import candle_query
 from serving.dependencies import ServicesDep
 from serving.instants import to_us
 from serving.matching import matches
@@ -71,20 +71,15 @@ async def read_label(
     """Read the labels of one candle; the ETag is that of its month."""
     services.check_instrument(instrument)
     types = labels.parse_types(asked.label_types)
-    query = cached_labels.candle_query(instrument, granularity.value, to_us(timestamp), types)
+    query = candle_query(instrument, granularity.value, to_us(timestamp), types=types)
     refs = await to_thread.run_sync(labels.resolve, services.lake, query)
     tag = labels.etag(refs, query, services.version)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if matches(wishes.if_none_match, tag):
         return Response(status_code=304, headers=headers)
-
-    async def make() -> bytes:
-        return await to_thread.run_sync(cached_labels.made, services.lake, refs, query)
-
-    key = cached_labels.key(refs, query, services.version)
-    found = await services.cache.fetch(key, make, kind=LABELS, mode=wishes.x_cache_strategy)
-    headers["X-Cache-Hit"] = str(found.is_hit).lower()
-    return Response(found.value, headers=headers, media_type="application/json")
+    body, is_hit = await services.candles.answer(query, refs[0], wishes.x_cache_strategy)
+    headers["X-Cache-Hit"] = str(is_hit).lower()
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _query(asked: LabelParameters, max_rows: int) -> labels.LabelQuery:

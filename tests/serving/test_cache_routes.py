@@ -1,5 +1,6 @@
 """``/v1/cache`` and what the cached routes say of it."""
 
+import orjson
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
@@ -44,6 +45,23 @@ def test_new_rows_of_the_month_are_seen_at_once(world: World, client: TestClient
     assert b'"pending"' in before[1]
     assert b'"final"' in after[1]
     assert after[0] == "false"
+
+
+def test_a_row_that_stays_as_it_was_is_not_read_again(
+    world: World, client: TestClient, reads: list[str]
+) -> None:
+    before = one(client)[1]
+    ref = write(world.lake, "labels", "2018-01", label_rows("2018-01", 31))
+    assert ref.version.encode() not in before
+    one(client, STAMPS[29])  # the first of a version makes its index
+    reads.clear()
+    is_hit, after = one(client)
+    assert (is_hit, reads) == ("true", [])
+    path = "labels/H4/EURUSD/2018-01"
+    then, now = orjson.loads(before), orjson.loads(after)
+    assert now.pop("data_versions") == {path: ref.version} != then.pop("data_versions")
+    assert now == then
+    assert one(client, strategy="bypass_cache")[1] == after
 
 
 def test_what_is_not_there_is_not_kept(world: World, client: TestClient) -> None:
