@@ -115,3 +115,9 @@ class ServingSettings(BaseSettings):
     labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
     labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
     labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months
+    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
+    cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # of answers, in memory
+    cache_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05  # one question to Redis
+    cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    cache_levels_ttl_s: Annotated[float, Field(gt=0)] = 300.0
+    health_timeout_s: Annotated[float, Field(gt=0)] = 2.0  # a part that is needed answers by then

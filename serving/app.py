@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,14 +22,18 @@ from serving.access.middleware import AccessMiddleware
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
 from serving.backtests.service import BacktestService
+from serving.cached_labels import CandleLabels
+from serving.caching import open_cache
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
+from serving.metrics_windows import EVERY_S, Windows
 from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
+    cache,
     compute,
     health,
     label_compute,
@@ -73,12 +78,13 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         models,
         health,
         metrics,
+        cache,
     ):
         app.include_router(part.router)
     return app
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - every part is handed in
     settings: ServingSettings,
     *,
     lake: Lake,
@@ -86,12 +92,15 @@ def create_app(
     book: InstrumentBook | None = None,
     database: Database | None = None,
     load: BundleLoader = Bundle.load,
+    metrics_folder: Path | None = None,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
-    Without a database, backtests and trials are forgotten at the end of the lifespan.
+    Without a database, backtests and trials are forgotten at the end of the lifespan. Workers that
+    share their metrics do so in ``metrics_folder``.
     """
-    measures = Metrics()
+    measures = Metrics(metrics_folder)
+    kept = open_cache(settings, measures.cache.observe)
     database = database or Database.in_memory()
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
     services = Services(
@@ -103,6 +112,9 @@ def create_app(
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
         labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
+        cache=kept,
+        candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
+        windows=Windows(measures, kept),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
@@ -153,10 +165,15 @@ def _lifespan(services: Services) -> LifespanOf:
         services.compute.start()
         services.backtests.start()
         try:
-            with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
+            services.windows.take()
+            with (
+                polling(services.models.refresh, every_s=services.settings.alias_poll_s),
+                polling(services.windows.take, every_s=EVERY_S),
+            ):
                 yield {"services": services}
         finally:
             services.compute.close()
             await anyio.to_thread.run_sync(services.backtests.close)
+            await services.cache.aclose()
 
     return lifespan

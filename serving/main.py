@@ -1,6 +1,7 @@
 """The entry point: settings in, real parts built, uvicorn started."""
 
 import logging
+import os
 from pathlib import Path
 
 import uvicorn
@@ -35,7 +36,20 @@ def build(
         database=Database(storage.database_url.get_secret_value())
         if storage.database_url.get_secret_value()
         else Database.at(home.database),
+        metrics_folder=metrics_folder(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")),
     )
+
+
+def metrics_folder(named: str) -> Path | None:
+    """Return the folder in which workers share their metrics, made if it must be.
+
+    The name of the variable is ``prometheus_client``'s, which reads it by itself.
+    """
+    if not named:
+        return None
+    folder = Path(named)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def request_log(settings: ServingSettings) -> None:

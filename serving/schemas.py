@@ -16,6 +16,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from market.timeframes import Timeframe
+from storage.cache import CacheMode
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A finite number; JSON has no NaN, and a text or a boolean is not one."""
@@ -325,6 +326,13 @@ class OneLabel(LabelRow):
     """The labels of one candle, and the partition version that they were read from."""
 
     data_versions: dict[str, str]
+
+
+class CacheHeaders(BaseModel):
+    """What a caller has already, and what it wants of the cache."""
+
+    if_none_match: str | None = None
+    x_cache_strategy: CacheMode = CacheMode.PREFER
 
 
 class Pagination(Answer):

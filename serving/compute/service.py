@@ -35,6 +35,7 @@ from serving.compute.rates import RateLimit
 from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
+from storage.cache_memory import MemoryTier
 
 log = logging.getLogger("wavehouse.compute")
 
@@ -83,6 +84,11 @@ class ComputeService:
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
         self.rates = RateLimit(settings.compute_rate_limit)
         self.warmth = Warmth()
+
+    @property
+    def kept(self) -> MemoryTier[Kept] | None:
+        """The answers in memory, where they are kept there."""
+        return self._cache.tier if isinstance(self._cache, MemoryCache) else None
 
     @property
     def mojo_available(self) -> bool:

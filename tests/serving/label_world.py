@@ -40,7 +40,7 @@ class LabelWorld:
         Workshop(self.line).run(
             stages_of("H1", "H4", groups=["raw_candles", "candles", "levels", "labels"]), MONTHS
         )
-        self.settings = ServingSettings(compute_warm=False, compute_rate_limit="")
+        self.settings = ServingSettings(compute_warm=False, compute_rate_limit="", anonymous="all")
 
     def app(self, **changes: Any) -> Any:
         """Return an app with some settings changed."""
