@@ -204,8 +204,11 @@ def _spans(state: State, level_state: State, events: kernel.Events, behind: int)
         kind=standing.kind[active], price=standing.price[active],
         penetration=zeros, rebound=zeros, strength=zeros,
     )  # fmt: skip
-    pairs = zip(before, events, strict=True)
-    return active_spans(kernel.Events(*(np.concatenate(pair) for pair in pairs)))
+    joined = {
+        name: np.concatenate([getattr(before, name), getattr(events, name)])
+        for name in kernel.Events._fields
+    }
+    return active_spans(kernel.Events(**joined))
 
 
 def _roles(series: LabelSeries, n: int) -> Arrays:
