@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from polars.testing import assert_series_equal
 
 from kernels import forward_labels_history
