@@ -201,3 +201,19 @@ def test_a_state_knows_nothing_of_the_bars_after_it() -> None:
     assert states[0].keys() == states[1].keys()
     for name, values in states[0].items():
         np.testing.assert_array_equal(values, states[1][name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_part_knows_when_a_level_that_stands_was_made() -> None:
+    """The bar that made it counts as a contact, in its band or not: cut right behind it."""
+    frame, path = built(random_raw(1200, 4))
+    whole = labelled(frame, path, LabelConfig())
+    made = levels.extend(
+        levels.initial(LEVELS), frame, config=LEVELS, instrument="T", timeframe=Timeframe.H4
+    ).events.filter(pl.col("event").str.contains("NEW|FLIP"))
+    cuts = frame["ts"].search_sorted(made["ts"]).unique().to_list()
+    assert len(cuts) > 50
+    for cut in cuts[:-1]:
+        for behind in (1, 2):
+            parts = labelled(frame, path, LabelConfig(), first=cut + behind)
+            assert parts.equals(whole), (cut, behind)
