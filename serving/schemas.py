@@ -290,6 +290,7 @@ class LabelSet(TypedDict, total=False):
     retouch_count: int | None
     touch_run: int | None
     breakout_occurred: bool | None
+    nearest_breakout_occurred: bool | None
     flip_occurred: bool | None
     range_expansion: float | None
     event_burst: bool | None
