@@ -20,6 +20,8 @@ from tests.naive.levels import Book, Candle
 from tests.pipeline.label_cases import HOUR, instrument, random_raw, us
 
 LEVELS = levels.LevelConfig(atr_period=3)
+FEW = levels.LevelConfig(atr_period=3, max_active=2)
+"""So few levels at a time that the bar which flips one may evict it too."""
 
 
 def built(raw: pl.DataFrame, calendar: str = "crypto") -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -34,22 +36,22 @@ def built(raw: pl.DataFrame, calendar: str = "crypto") -> tuple[pl.DataFrame, pl
 
 def labelled(
     frame: pl.DataFrame, path: pl.DataFrame, config: LabelConfig, calendar: str = "crypto",
-    *, first: int = 0,
+    *, first: int = 0, rules: levels.LevelConfig = LEVELS,
 ) -> pl.DataFrame:  # fmt: skip
     """Label candles at once, or in two parts where the second starts from states at ``first``."""
     of = instrument(calendar)
     until = us(path["ts"][-1]) + HOUR
-    rows, state, history = [], levels.initial(LEVELS), label_series.initial()
+    rows, state, history = [], levels.initial(rules), label_series.initial()
     for part in (frame[:first], frame[first:]):
         if part.is_empty():
             continue
         ahead = frame.filter(pl.col("ts") > part["ts"][-1])[: config.horizon + 1]
         played = levels.extend(
-            state, pl.concat([part, ahead]), config=LEVELS, instrument=of, timeframe=Timeframe.H4
+            state, pl.concat([part, ahead]), config=rules, instrument=of, timeframe=Timeframe.H4
         )
         series = label_series.follow(
             history, played, state, calendar=calendar_for(of), timeframe=Timeframe.H4,
-            horizon=config.horizon, config=LEVELS,
+            horizon=config.horizon, config=rules,
         )  # fmt: skip
         rows.append(
             labels.compute(
@@ -59,21 +61,23 @@ def labelled(
         )  # fmt: skip
         history = label_series.after(series, us(part["ts"][-1]) + 1)
         state = levels.extend(
-            state, part, config=LEVELS, instrument=of, timeframe=Timeframe.H4
+            state, part, config=rules, instrument=of, timeframe=Timeframe.H4
         ).state
     return pl.concat(rows)
 
 
-def twin(frame: pl.DataFrame, path: pl.DataFrame, horizon: int) -> list[dict[str, Any]]:
+def twin(
+    frame: pl.DataFrame, path: pl.DataFrame, horizon: int, rules: levels.LevelConfig = LEVELS
+) -> list[dict[str, Any]]:
     """Return what each row with a whole horizon says, from candles and path alone."""
     bars, hours = frame.rows(named=True), path.rows(named=True)
-    book = Book(LEVELS.rules)
+    book = Book(rules.rules)
     for bar in bars:
         book.feed(Candle(bar["open"], bar["high"], bar["low"], bar["close"]))
     n = len(bars)
     ended = range(n - horizon)
     counts = [
-        math.nan if i < LEVELS.atr_period or i not in ended
+        math.nan if i < rules.atr_period or i not in ended
         else float(sum(i < e.bar <= i + horizon for e in book.events))
         for i in range(n)
     ]  # fmt: skip
@@ -104,7 +108,7 @@ def twin(frame: pl.DataFrame, path: pl.DataFrame, horizon: int) -> list[dict[str
                 counts[i], naive.matured(counts, range(n), ends, i, 40), 10
             ),
         }  # fmt: skip
-        if i >= LEVELS.atr_period:
+        if i >= rules.atr_period:
             found = naive.level_labels(book, i, horizon)
             row |= {k: found[k] for k in found if not k.startswith(("lowest", "highest"))}
             edges = found["lowest_resistance"], found["highest_support"]
@@ -130,11 +134,15 @@ def short_history(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_history")
-@pytest.mark.parametrize(("seed", "horizon"), [(1, 3), (2, 6), (3, 9)])
-def test_every_column_is_that_of_plain_python(seed: int, horizon: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "horizon", "rules"), [(1, 3, LEVELS), (2, 6, LEVELS), (3, 9, LEVELS), (4, 6, FEW)]
+)
+def test_every_column_is_that_of_plain_python(
+    seed: int, horizon: int, rules: levels.LevelConfig
+) -> None:
     frame, path = built(random_raw(520, seed))
-    rows = labelled(frame, path, LabelConfig(horizon=horizon)).rows(named=True)
-    expected = twin(frame, path, horizon)
+    rows = labelled(frame, path, LabelConfig(horizon=horizon), rules=rules).rows(named=True)
+    expected = twin(frame, path, horizon, rules)
     told = set[str]()
     for row, said in zip(rows, expected, strict=False):
         primary = said.pop("primary")
@@ -161,12 +169,30 @@ def test_every_column_is_that_of_plain_python(seed: int, horizon: int) -> None:
 @pytest.mark.usefixtures("short_history")
 @settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 10**6), first=st.integers(1, 140),
-       calendar=st.sampled_from(["crypto", "fx"]), holes=st.sampled_from([0.0, 0.1]))  # fmt: skip
-def test_two_parts_are_the_whole(seed: int, first: int, calendar: str, holes: float) -> None:
+       calendar=st.sampled_from(["crypto", "fx"]), holes=st.sampled_from([0.0, 0.1]),
+       rules=st.sampled_from([LEVELS, FEW]))  # fmt: skip
+def test_two_parts_are_the_whole(
+    seed: int, first: int, calendar: str, holes: float, rules: levels.LevelConfig
+) -> None:
     frame, path = built(random_raw(620, seed, holes=holes, calendar=calendar), calendar)
-    whole = labelled(frame, path, LabelConfig(), calendar)
+    whole = labelled(frame, path, LabelConfig(), calendar, rules=rules)
     cut = min(first, frame.height - 1)
-    assert labelled(frame, path, LabelConfig(), calendar, first=cut).equals(whole)
+    assert labelled(frame, path, LabelConfig(), calendar, first=cut, rules=rules).equals(whole)
+
+
+def test_a_flip_that_its_own_bar_evicts_is_a_flip_in_one_part_and_in_two() -> None:
+    frame, path = built(random_raw(500, 43))
+    log = levels.extend(
+        levels.initial(FEW), frame, config=FEW, instrument="T", timeframe=Timeframe.H4
+    ).events
+    flips, ends = (log.filter(pl.col("event").str.starts_with(x)) for x in ("FLIP", "DEACTIVATE"))
+    (ts,) = flips.join(ends, on=["level_id", "ts"])["ts"]
+    bar = frame["ts"].search_sorted(ts)
+    assert bar == 26
+    whole = labelled(frame, path, LabelConfig(), rules=FEW)
+    assert whole["flip_occurred"][bar - 1] is True  # of a level that stood, broken, at its close
+    for cut in (bar - 3, bar, bar + 1):
+        assert labelled(frame, path, LabelConfig(), rules=FEW, first=cut).equals(whole)
 
 
 @pytest.mark.slow
