@@ -43,3 +43,32 @@ TRIALS: Final = sa.Table(
     sa.Column("counted_us", sa.BigInteger, nullable=False),
 )
 """One row a set of parameters that was tried on some bars; never removed."""
+
+BACKFILL_JOBS: Final = sa.Table(
+    "backfill_jobs",
+    METADATA,
+    sa.Column("job_id", sa.String(100), primary_key=True),
+    sa.Column("instrument", sa.String(64), nullable=False),
+    sa.Column("timeframe", sa.String(8), nullable=False),
+    sa.Column("first_month", sa.String(7), nullable=False),
+    sa.Column("last_month", sa.String(7), nullable=False),
+    sa.Column("is_forced", sa.Boolean, nullable=False),
+    sa.Column("priority", sa.String(16), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # pending, running, completed, failed, …
+    sa.Column("total", sa.Integer, nullable=False),  # partitions
+    sa.Column("completed", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("current_partition", sa.String(200)),
+    sa.Column("takes", sa.Integer, nullable=False),  # processes that have had it
+    sa.Column("is_cancel_asked", sa.Boolean, nullable=False),
+    sa.Column("owner", sa.String(36)),  # the process that has it
+    sa.Column("lease_until_us", sa.BigInteger, nullable=False),  # by then its owner is heard of
+    sa.Column("submitted_us", sa.BigInteger, nullable=False),
+    sa.Column("started_us", sa.BigInteger),
+    sa.Column("finished_us", sa.BigInteger),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_message", sa.Text),
+    sa.Index("ix_backfill_jobs_status", "status", "lease_until_us"),
+    sa.Index("ix_backfill_jobs_submitted", "submitted_us"),
+)
+"""One row a backfill that was asked for."""

@@ -1,0 +1,42 @@
+"""Backfill jobs."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "backfill_jobs",
+        sa.Column("job_id", sa.String(100), primary_key=True),
+        sa.Column("instrument", sa.String(64), nullable=False),
+        sa.Column("timeframe", sa.String(8), nullable=False),
+        sa.Column("first_month", sa.String(7), nullable=False),
+        sa.Column("last_month", sa.String(7), nullable=False),
+        sa.Column("is_forced", sa.Boolean, nullable=False),
+        sa.Column("priority", sa.String(16), nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("total", sa.Integer, nullable=False),
+        sa.Column("completed", sa.Integer, nullable=False),
+        sa.Column("failed", sa.Integer, nullable=False),
+        sa.Column("current_partition", sa.String(200)),
+        sa.Column("takes", sa.Integer, nullable=False),
+        sa.Column("is_cancel_asked", sa.Boolean, nullable=False),
+        sa.Column("owner", sa.String(36)),
+        sa.Column("lease_until_us", sa.BigInteger, nullable=False),
+        sa.Column("submitted_us", sa.BigInteger, nullable=False),
+        sa.Column("started_us", sa.BigInteger),
+        sa.Column("finished_us", sa.BigInteger),
+        sa.Column("error_code", sa.String(64)),
+        sa.Column("error_message", sa.Text),
+    )
+    op.create_index("ix_backfill_jobs_status", "backfill_jobs", ["status", "lease_until_us"])
+    op.create_index("ix_backfill_jobs_submitted", "backfill_jobs", ["submitted_us"])
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("backfill_jobs")
