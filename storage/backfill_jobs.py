@@ -91,7 +91,7 @@ class BackfillJobs:
         """Note a job that waits; raise ``BackfillInProgressError`` if another has its months."""
         with self._database.writing() as connection:
             _take_turns(connection, asked)
-            other = connection.execute(_overlapping(asked)).scalar_one_or_none()
+            other = connection.scalar(_overlapping(asked))
             if other is not None:
                 raise BackfillInProgressError(
                     f"{asked.instrument}/{asked.timeframe}: expected no backfill over months "
@@ -249,7 +249,7 @@ class BackfillJobs:
         return jobs.job_id == job_id, jobs.owner == self._owner, jobs.status == RUNNING
 
 
-def _overlapping(asked: Backfill) -> sa.Select[tuple[str]]:
+def _overlapping(asked: Backfill) -> sa.Select[str]:
     jobs = BACKFILL_JOBS.c
     return (
         sa.select(jobs.job_id)

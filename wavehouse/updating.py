@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assets.freshness import MONTHS_READ_AHEAD, Plan, available_months, plan
+from assets.freshness import MONTHS_READ_AHEAD, Plan, Stale, available_months, explain, plan
 from assets.line import Line
 from assets.stage import Stage
 from market.errors import InputError
@@ -84,7 +84,7 @@ class Update:
 
     def models(self, first: str, last: str) -> None:
         """Bring the learning stages of these cutoffs up to date."""
-        stages = [s for s in learning_stages() if self._is_wanted(s)]
+        stages = [s for s in learning_stages() if is_wanted(self.request, s)]
         months = list(month_range(first, last))
         found = self._plan(stages, "pooled", months)
         if self.request.is_forced:
@@ -106,16 +106,8 @@ class Update:
         return self._runner
 
     def _instrument(self, instrument: str) -> None:
-        months = available_months(self.line, instrument)
-        first, last = self.request.first or months[0], self.request.last or months[-1]
-        if not any(first <= m <= last for m in months):
-            raise InputError(
-                f"{instrument}: expected months from {months[0]} to {months[-1]}, "
-                f"was {first} to {last}"
-            )
-        targets = self.request.targets or ("labels", "features")
-        wanted = {left for t in targets for left in LEFT_OF[t.split("/")[0]]}
-        stages = [s for s in data_stages() if s.group in wanted and self._is_wanted(s)]
+        months, first, last = asked_months(self.line, self.request, instrument)
+        stages = wanted_stages(self.request)
         if self.request.is_forced:
             self._force(instrument, stages, [m for m in months if first <= m <= last])
             first, last = months[0], months[-1]  # what that changed reaches as far as it reaches
@@ -144,9 +136,45 @@ class Update:
         self.summary.out_of_date += found.stale
         return found
 
-    def _is_wanted(self, stage: Stage) -> bool:
-        asked = self.request.timeframes
-        return not asked or stage.timeframe is None or stage.timeframe in asked
+
+def asked_months(line: Line, request: Request, instrument: str) -> tuple[list[str], str, str]:
+    """Return the months that there are, and the first and last that were asked."""
+    months = available_months(line, instrument)
+    first, last = request.first or months[0], request.last or months[-1]
+    if not any(first <= m <= last for m in months):
+        raise InputError(
+            f"{instrument}: expected months from {months[0]} to {months[-1]}, was {first} to {last}"
+        )
+    return months, first, last
+
+
+def wanted_stages(request: Request) -> list[Stage]:
+    """Return the data stages that were asked, and those that they read."""
+    targets = request.targets or ("labels", "features")
+    wanted = {left for t in targets for left in LEFT_OF[t.split("/")[0]]}
+    return [s for s in data_stages() if s.group in wanted and is_wanted(request, s)]
+
+
+def is_wanted(request: Request, stage: Stage) -> bool:
+    """Whether the stage's timeframe was asked."""
+    asked = request.timeframes
+    return not asked or stage.timeframe is None or stage.timeframe in asked
+
+
+def stale(line: Line, request: Request) -> tuple[Stale, ...]:
+    """Say what is out of date of the request, and why; nothing is made and Dagster is not asked."""
+    if "models" in request.targets:
+        raise InputError("target: expected a table of one instrument for a dry run, was 'models'")
+    if request.is_forced:
+        raise InputError("force: expected none in a dry run, which says what is out of date")
+    for name in request.timeframes:
+        Timeframe.parse(name)
+    found: list[Stale] = []
+    for instrument in [request.instrument] if request.instrument else [i.id for i in line.book]:
+        months, first, last = asked_months(line, request, instrument)
+        for batch, span in batches(wanted_stages(request), months, first, last):
+            found += explain(line, batch, instrument, span, found)
+    return tuple(found)
 
 
 def batches(

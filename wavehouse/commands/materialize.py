@@ -9,6 +9,7 @@ import typer
 from market.errors import InputError
 from market.months import parse_month
 from wavehouse.commands.options import (
+    DryRun,
     FirstCutoff,
     Force,
     From,
@@ -62,6 +63,7 @@ def backfill(
     last: To = None,
     timeframe: Timeframes = None,
     force: Force = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Make a range of months of one table, after what it reads.
@@ -70,7 +72,8 @@ def backfill(
     """
     with said_plainly():
         asked = _request([target], instrument, first, last, timeframe)
-        _materialize(replace(asked, is_forced=force), as_json)
+        tell = _tell_stale if dry_run else _materialize
+        tell(replace(asked, is_forced=force), as_json)
 
 
 def train(
@@ -122,3 +125,17 @@ def _materialize(request: "Request", as_json: bool) -> None:  # noqa: FBT001
         typer.echo(json.dumps(summary.as_dict()))
     else:
         console.print(summary.as_text())
+
+
+def _tell_stale(request: "Request", as_json: bool) -> None:  # noqa: FBT001
+    from orchestration.line import build_line  # noqa: PLC0415
+    from wavehouse.updating import stale  # noqa: PLC0415
+
+    found = stale(build_line(), request)
+    if as_json:
+        rows = [{"partition": s.key.path, "reason": s.reason.value} for s in found]
+        typer.echo(json.dumps({"out_of_date": len(rows), "partitions": rows}))
+    elif not found:
+        typer.echo("Everything is fresh.")
+    for one in found if not as_json else ():
+        typer.echo(f"{one.key.path}  {one.reason.value}")

@@ -43,3 +43,7 @@ LastCutoff = Annotated[
     str | None,
     typer.Option("--to", metavar="YYYY-MM", help="Last cutoff; the newest month if left out."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say which partitions are out of date and why; make none."),
+]
