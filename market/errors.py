@@ -15,6 +15,7 @@
     │   ├── UnknownRunError           no backtest has this run_id (HTTP 404)
     │   ├── UnknownJobError           no backfill has this job_id (HTTP 404)
     │   ├── BackfillInProgressError   another backfill has these months (HTTP 409)
+    │   ├── UnknownKeyError           no API key has this key_id (HTTP 404)
     │   ├── StorageFullError          the disk is full
     │   └── CorruptPartitionError     a file does not hash to its name
     └── LearningError                 a model could not be trained, found or asked
@@ -94,6 +95,12 @@ class NotMaterializedError(StorageError):
     """Nobody has made this partition yet."""
 
     code = "NOT_MATERIALIZED"
+
+
+class UnknownKeyError(StorageError):
+    """No API key has this id."""
+
+    code = "UNKNOWN_KEY"
 
 
 class PartitionBusyError(StorageError):

@@ -4,7 +4,7 @@ Names, defaults and meaning are listed in ``.env.example`` (a test compares the 
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -82,6 +82,17 @@ class ServingSettings(BaseSettings):
     max_rows: Annotated[int, Field(ge=1)] = 1000  # rows a page
     max_body_bytes: Annotated[int, Field(ge=1)] = 1_000_000
     trusted_proxies: str = ""  # whose X-Forwarded-For is believed: addresses, networks, or *
+    anonymous: Literal["none", "loopback", "all"] = "loopback"  # who needs no key; never admin
+    open_health: bool = True  # without a key: /health and the probes
+    open_metrics: bool = True  # /metrics
+    open_docs: bool = True  # /docs, /redoc, /openapi.json
+    key_remember_s: Annotated[float, Field(ge=0, le=60)] = 5.0  # a revoked key is refused by then
+    jwt_key: SecretStr = SecretStr("")  # a secret (HS256), else a public key in PEM; empty: no JWT
+    jwt_algorithm: Literal["HS256", "RS256", "ES256"] = "HS256"
+    jwt_issuer: str = ""
+    jwt_audience: str = "wavehouse"
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    cors_origins: str = ""  # whose pages may call, with commas; empty: nobody's
     log_requests: bool = True  # one JSON line a computation
     compute_max_points: Annotated[int, Field(ge=1)] = 1_000_000  # a column
     compute_max_symbols: Annotated[int, Field(ge=1)] = 1000  # a batch
@@ -101,3 +112,6 @@ class ServingSettings(BaseSettings):
     backtest_max_fills: Annotated[int, Field(ge=1)] = 200_000  # in one answer, some 40 MB
     backtest_max_combinations: Annotated[int, Field(ge=1)] = 10_000  # a sweep
     backtest_max_work: Annotated[int, Field(ge=1)] = 1_000_000_000  # combinations times bars
+    labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
+    labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
+    labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months

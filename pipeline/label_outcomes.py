@@ -147,7 +147,8 @@ def _touch(
     is_touched = found.side != touches.NONE
     at = path.ts[found.bar[is_touched]]
     grid_bar = np.searchsorted(windows.grid.open_us, at, side="right") - 1
-    bar[is_touched] = grid_bar - windows.first_bar[is_touched]
+    # a candle off the grid closes inside a bar of it: what is left of that belongs to the first
+    bar[is_touched] = np.maximum(grid_bar - windows.first_bar[is_touched], 0)
     return _Touch(found.side, found.bar, bar)
 
 

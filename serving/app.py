@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from learning.bundle import Bundle
@@ -15,13 +16,30 @@ from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
 from market.settings import ServingSettings
 from serving import docs_pages, errors
+from serving.access.keys import KeyRing
+from serving.access.middleware import AccessMiddleware
+from serving.access.rules import rules
+from serving.access.tokens import TokenVerifier
 from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
+from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
-from serving.routers import backtest, compute, health, labels, metrics, ml, models, predict
+from serving.routers import (
+    backtest,
+    compute,
+    health,
+    label_compute,
+    labels,
+    levels,
+    metrics,
+    ml,
+    models,
+    predict,
+)
+from storage.api_keys import ApiKeys
 from storage.database import Database
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -44,7 +62,18 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         redoc_url=None,
     )
     docs_pages.install(app)
-    for part in (predict, labels, compute, backtest, ml, models, health, metrics):
+    for part in (
+        predict,
+        labels,
+        label_compute,
+        levels,
+        compute,
+        backtest,
+        ml,
+        models,
+        health,
+        metrics,
+    ):
         app.include_router(part.router)
     return app
 
@@ -63,6 +92,7 @@ def create_app(
     Without a database, backtests and trials are forgotten at the end of the lifespan.
     """
     measures = Metrics()
+    database = database or Database.in_memory()
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
     services = Services(
         settings=settings,
@@ -71,12 +101,14 @@ def create_app(
         models=store,
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
-        backtests=BacktestService(settings, measures.compute, database or Database.in_memory()),
+        backtests=BacktestService(settings, measures.compute, database),
+        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
     app = bare_app(_lifespan(services))
     errors.install(app)
+    _guard(app, settings, database)
     app.add_middleware(
         RequestMiddleware,
         metrics=measures,
@@ -89,6 +121,28 @@ def create_app(
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
+
+
+def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
+    """Let in who may come in; a page of another origin asks (CORS) before it has a key."""
+    app.add_middleware(
+        AccessMiddleware,
+        keys=KeyRing(ApiKeys(database), remember_s=settings.key_remember_s),
+        tokens=TokenVerifier(settings),
+        rules=rules(
+            probes=settings.open_health, metrics=settings.open_metrics, docs=settings.open_docs
+        ),
+        anonymous=settings.anonymous,
+    )
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["X-API-Key", "Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After", "ETag"],
+        )
 
 
 def _lifespan(services: Services) -> LifespanOf:

@@ -6,11 +6,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from market.instruments import InstrumentBook
+from market.errors import UnknownInstrumentError
+from market.instruments import Instrument, InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
 from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
+from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
 from serving.models import ModelStore
 
@@ -26,6 +28,7 @@ class Services:
     metrics: Metrics
     compute: ComputeService
     backtests: BacktestService
+    labels: LabelService
     version: str
     started_at: dt.datetime
 
@@ -33,6 +36,15 @@ class Services:
         """Raise ``UnknownInstrumentError`` if the book does not have it."""
         if self.book is not None:
             self.book[instrument_id]
+
+    def instrument(self, instrument_id: str) -> Instrument:
+        """Return an instrument; raise ``UnknownInstrumentError`` if there is no such."""
+        if self.book is None:
+            raise UnknownInstrumentError(
+                f"instrument: expected one of instruments.toml, which is not here, "
+                f"was {instrument_id!r}"
+            )
+        return self.book[instrument_id]
 
 
 def services(request: Request) -> Services:

@@ -10,6 +10,8 @@
     ├── RefusedForNowError
     │   ├── TooManyRequestsError      over the rate that one address may ask at (429)
     │   └── OverloadedError           every worker is busy, and as many wait as may (503)
+    ├── UnauthenticatedError          no key or token, or none that is valid (401)
+    ├── ForbiddenError                the scopes of the caller do not allow it (403)
     ├── TimeLimitError                took longer than a request may (504)
     └── LearningError
         ├── FeatureMismatchError
@@ -50,6 +52,7 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.UnknownRunError: 404,
     market_errors.UnknownJobError: 404,
     market_errors.BackfillInProgressError: 409,
+    market_errors.UnknownKeyError: 404,
     market_errors.PartitionBusyError: 409,
     market_errors.LearningError: 500,
     market_errors.NotEnoughDataError: 400,
@@ -146,6 +149,18 @@ class OverloadedError(RefusedForNowError):
     code = "OVERLOADED"
 
 
+class UnauthenticatedError(WavehouseError):
+    """No key or token came with the request, or none that is valid."""
+
+    code = "UNAUTHENTICATED"
+
+
+class ForbiddenError(WavehouseError):
+    """The scopes of the caller do not allow it."""
+
+    code = "FORBIDDEN"
+
+
 class TimeLimitError(WavehouseError):
     """Took longer than a request may."""
 
@@ -159,6 +174,8 @@ _OWN_STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     BodyTooLargeError: 413,
     UnsupportedContentError: 415,
     TooManyRequestsError: 429,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
     OverloadedError: 503,
     TimeLimitError: 504,
 }
@@ -196,6 +213,24 @@ def error_response(
         status_code=status,
         headers=None if headers is None else dict(headers),
         media_type="application/json",
+    )
+
+
+def refused(error: WavehouseError, *, trace_id: str, headers: Mapping[str, str]) -> Response:
+    """Return a refusal of what never reached a route."""
+    status, message = status_of(error), str(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s [trace_id=%s]", error.code, error, trace_id, exc_info=error)
+        message = f"{HTTPStatus(status).phrase}: the cause is in the log under this trace_id"
+    return error_response(
+        status,
+        code=error.code,
+        message=message,
+        trace_id=trace_id,
+        details=_details_of(message, error.code)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR
+        else (),
+        headers=headers,
     )
 
 

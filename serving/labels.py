@@ -4,7 +4,7 @@ Pointers are resolved once; everything after works on those immutable versions.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,26 +15,18 @@ from market.errors import InputError, NotMaterializedError
 from market.months import month_of
 from market.ports import Lake, PartitionKey, PartitionRef
 from serving.instants import from_us
+from serving.label_types import (
+    ALIASES,
+    BARRIER,
+    LABEL_TYPES,
+    PLAIN_TYPES,
+    TIME_TO_BARRIER,
+    known_types,
+    suggestion,
+)
 
 TABLE: Final = "labels"
 SHAPE_VERSION: Final = "1"  # moves when the same rows are answered in another form
-
-BARRIER: Final = "enhanced_triple_barrier"
-PLAIN_TYPES: Final = (
-    "forward_return", "return_sign", "vol_scaled_return", "return_quantile", "triple_barrier",
-    "mfe", "mae", "profit_factor", "retouch_count", "touch_run", "breakout_occurred",
-    "flip_occurred", "range_expansion", "event_burst", "drawdown_depth", "end_vs_extremum_gap",
-    "max_penetration", "time_underwater", "path_skewness", "nearest_level_distance",
-    "next_touch_time", "trend_scan_sign", "trend_scan_t", "meta_label",
-)  # fmt: skip
-LABEL_TYPES: Final = (BARRIER, *PLAIN_TYPES)
-ALIASES: Final[Mapping[str, str]] = {
-    "2": "vol_scaled_return", "4": "return_quantile", "6": "triple_barrier", "9": "mfe",
-    "10": "mae", "11.a": BARRIER, "12": "retouch_count", "15": "touch_run",
-    "16": "breakout_occurred", "17": "flip_occurred", "22": "range_expansion",
-    "24": "event_burst", "28": "drawdown_depth", "31": "end_vs_extremum_gap",
-    "35": "max_penetration",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +42,8 @@ class LabelQuery:
     page: int
     per_page: int
     sort: str
+    ranges: tuple[tuple[str, float | None, float | None], ...] = ()
+    status: str | None = None
 
     @property
     def is_by_time(self) -> bool:
@@ -62,6 +56,13 @@ class LabelQuery:
         return self.sort.endswith("_desc")
 
     @property
+    def is_filtered(self) -> bool:
+        """Whether rows inside the range may be left out."""
+        bounds = [bound for _, *both in self.ranges for bound in both]
+        named = (self.barrier_label, self.status, *bounds)
+        return any(value is not None for value in named)
+
+    @property
     def rows(self) -> range:
         """Positions of the page's rows in the whole answer."""
         return range((self.page - 1) * self.per_page, self.page * self.per_page)
@@ -71,6 +72,13 @@ class LabelQuery:
         wanted = pl.col("ts").is_between(from_us(self.start_us), from_us(self.end_us))
         if self.barrier_label is not None:
             wanted &= pl.col(BARRIER) == self.barrier_label
+        if self.status is not None:
+            wanted &= pl.col("status") == self.status
+        for column, least, most in self.ranges:
+            if least is not None:
+                wanted &= pl.col(column) >= least
+            if most is not None:
+                wanted &= pl.col(column) <= most
         return wanted
 
 
@@ -78,15 +86,13 @@ def parse_types(csv: str | None) -> tuple[str, ...]:
     """Return the label types of a comma-separated list; all of them for none."""
     if csv is None:
         return LABEL_TYPES
-    names = [name.strip() for name in csv.split(",")]
-    asked = {ALIASES.get(name, name) for name in names}
-    unknown = sorted(asked.difference(LABEL_TYPES))
+    types, unknown = known_types(name.strip() for name in csv.split(","))
     if unknown:
         raise InputError(
             f"label_types: expected some of {', '.join(LABEL_TYPES)} "
-            f"(or {', '.join(ALIASES)}), was {', '.join(unknown)!r}"
+            f"(or {', '.join(ALIASES)}), was {', '.join(unknown)!r}{suggestion(unknown[0])}"
         )
-    return tuple(name for name in LABEL_TYPES if name in asked)
+    return types
 
 
 def resolve(lake: Lake, query: LabelQuery) -> list[PartitionRef]:
@@ -125,9 +131,22 @@ def page(lake: Lake, refs: Sequence[PartitionRef], query: LabelQuery) -> tuple[p
     return _page_by_return(lake, refs, query)
 
 
+def one(lake: Lake, ref: PartitionRef, query: LabelQuery) -> dict[str, Any]:
+    """Return the row of the candle that opens where the query starts; raise where there is none."""
+    found = rows(lake.row(ref, query.start_us), query.types)
+    if not found:
+        raise NotMaterializedError(
+            f"timestamp: expected the open of a complete bar of {ref.key.path}, "
+            f"was {from_us(query.start_us).isoformat()}"
+        )
+    return found[0]
+
+
 def rows(frame: pl.DataFrame, types: Sequence[str]) -> list[dict[str, Any]]:
     """Return label rows in the form of the API; a null stays a null."""
     labels = [_barrier().alias(BARRIER)] if BARRIER in types else []
+    if TIME_TO_BARRIER in types:
+        labels.append(pl.col("time_to_barrier_bars").alias(TIME_TO_BARRIER))
     labels += [pl.col(name) for name in PLAIN_TYPES if name in types]
     return frame.select(
         pl.col("instrument").alias("instrument_id"),
@@ -229,7 +248,7 @@ def _count_without_reading(ref: PartitionRef, query: LabelQuery) -> int | None:
     if ref.first_us is None or ref.last_us is None:
         return ref.rows
     is_inside = query.start_us <= ref.first_us and ref.last_us <= query.end_us
-    return ref.rows if is_inside and query.barrier_label is None else None
+    return ref.rows if is_inside and not query.is_filtered else None
 
 
 def _stack(lake: Lake, refs: Sequence[PartitionRef], parts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -227,9 +227,24 @@ class LabelParameters(Body):
     end_date: LastInstant = Field(description="Last bar open; a date alone is all its day.")
     label_types: str | None = Field(None, description="Comma-separated names; all if absent.")
     enhanced_triple_barrier_label: Annotated[int, Field(ge=-1, le=1)] | None = None
+    return_quantile_min: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="Of deciles 1 to 10; rows without one are left out."
+    )
+    return_quantile_max: Annotated[int, Field(ge=0, le=100)] | None = None
+    forward_return_min: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None, description="A fraction; rows without one are left out."
+    )
+    forward_return_max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    status: Literal["pending", "final", "censored"] | None = None
     page: int = Field(1, ge=1, le=1_000_000)
     per_page: int = Field(100, ge=1, le=1000)
     sort: Sort = "ts_asc"
+
+
+class OneLabelParameters(Body):
+    """Which labels of one candle."""
+
+    label_types: str | None = Field(None, description="Comma-separated names; all if absent.")
 
 
 class EnhancedTripleBarrier(Answer):
@@ -263,6 +278,7 @@ class LabelSet(TypedDict, total=False):
     """The labels that were asked for; null is not known (yet), never zero."""
 
     enhanced_triple_barrier: EnhancedTripleBarrier
+    time_to_barrier: int | None
     forward_return: float | None
     return_sign: int | None
     vol_scaled_return: float | None
@@ -303,6 +319,12 @@ class LabelRow(Answer):
     horizon_periods: int
     entry_price: float
     atr: float | None
+
+
+class OneLabel(LabelRow):
+    """The labels of one candle, and the partition version that they were read from."""
+
+    data_versions: dict[str, str]
 
 
 class Pagination(Answer):

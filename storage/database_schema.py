@@ -44,6 +44,20 @@ TRIALS: Final = sa.Table(
 )
 """One row a set of parameters that was tried on some bars; never removed."""
 
+API_KEYS: Final = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("key_id", sa.String(12), primary_key=True),
+    sa.Column("key_hash", sa.String(64), nullable=False),  # SHA-256, hexadecimal
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(128), nullable=False),  # with spaces between
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("expires_us", sa.BigInteger),
+    sa.Column("revoked_us", sa.BigInteger),
+    sa.Index("ix_api_keys_hash", "key_hash", unique=True),
+)
+"""One row an API key that was made; the key itself is nowhere."""
+
 BACKFILL_JOBS: Final = sa.Table(
     "backfill_jobs",
     METADATA,

@@ -7,18 +7,15 @@ live bounds what is kept for nobody.
 """
 
 import hashlib
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from serving.compute.questions import Question
-
-_SHARE: Final = 8  # an answer larger than this part of the whole is not kept
+from storage.cache_memory import MemoryTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,51 +37,26 @@ class AnswerCache(Protocol):
 
 
 class MemoryCache:
-    """The answers that were asked for last, within a bound in bytes and for a time."""
+    """The answers that were asked for last: the memory tier of ``storage``, with one time."""
 
     def __init__(
         self, max_bytes: int, ttl_s: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._max_bytes = max_bytes
         self._ttl_s = ttl_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, Kept]] = OrderedDict()
-        self._bytes = 0
+        self._tier = MemoryTier[Kept](max_bytes, weigh=lambda kept: len(kept.body), clock=clock)
 
     @property
     def size(self) -> int:
         """How many bytes are kept."""
-        return self._bytes
+        return self._tier.size
 
     def get(self, key: str) -> Kept | None:
         """Return the answer, or nothing if it is not there or too old."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is None:
-                return None
-            if found[0] <= self._clock():
-                self._drop(key)
-                return None
-            self._kept.move_to_end(key)
-            return found[1]
+        return self._tier.get(key)
 
     def put(self, key: str, answer: Kept) -> None:
         """Keep an answer, and let go of those that were asked for longest ago."""
-        weight = _weight(key, answer)
-        if weight * _SHARE > self._max_bytes:
-            return
-        with self._lock:
-            if key in self._kept:
-                self._drop(key)
-            self._kept[key] = (self._clock() + self._ttl_s, answer)
-            self._bytes += weight
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: str) -> None:
-        _, answer = self._kept.pop(key)
-        self._bytes -= _weight(key, answer)
+        self._tier.put(key, answer, self._ttl_s)
 
 
 def key_of(indicator: str, question: Question, form: str, version: str) -> str:
@@ -99,7 +71,3 @@ def key_of(indicator: str, question: Question, form: str, version: str) -> str:
     for x in columns.values():
         digest.update(x.data)
     return f"mojo:{indicator}:{question.symbol}:{digest.hexdigest()[:32]}"
-
-
-def _weight(key: str, answer: Kept) -> int:
-    return len(key) + len(answer.body) + 300  # the bookkeeping of one entry, about

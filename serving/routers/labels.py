@@ -3,15 +3,24 @@
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
 from market.errors import InputError
 from serving import labels
 from serving.dependencies import ServicesDep
 from serving.instants import to_us
+from serving.matching import matches
 from serving.responses import ERRORS
-from serving.schemas import LabelPage, LabelParameters
+from serving.schemas import (
+    Instant,
+    InstrumentId,
+    LabelPage,
+    LabelParameters,
+    OneLabel,
+    OneLabelParameters,
+    TimeframeName,
+)
 
 _NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "The caller's copy (If-None-Match) is current."}
@@ -31,7 +40,7 @@ def read_labels(
     refs = labels.resolve(services.lake, query)
     tag = labels.etag(refs, query, services.version)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if _matches(if_none_match, tag):
+    if matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     frame, total = labels.page(services.lake, refs, query)
     content = {
@@ -39,6 +48,37 @@ def read_labels(
         "pagination": _pagination(query.page, query.per_page, total),
         "data_versions": {ref.key.path: ref.version for ref in refs},
     }
+    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@router.get(
+    "/labels/{instrument}/{granularity}/{timestamp}",
+    response_model=OneLabel,
+    responses=_NOT_MODIFIED,
+)
+def read_label(
+    services: ServicesDep,
+    instrument: Annotated[InstrumentId, Path()],
+    granularity: Annotated[TimeframeName, Path()],
+    timestamp: Annotated[Instant, Path(description="Open of the candle (ISO 8601, UTC).")],
+    asked: Annotated[OneLabelParameters, Query()],
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Read the labels of one candle; the ETag is that of its month."""
+    services.check_instrument(instrument)
+    ts_us = to_us(timestamp)
+    types = labels.parse_types(asked.label_types)
+    query = labels.LabelQuery(
+        instrument, granularity.value, ts_us, ts_us, types, None, 1, 1, "ts_asc"
+    )
+    refs = labels.resolve(services.lake, query)
+    tag = labels.etag(refs, query, services.version)
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    row = labels.one(services.lake, refs[0], query)
+    content = {**row, "data_versions": {ref.key.path: ref.version for ref in refs}}
     body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
     return Response(body, headers=headers, media_type="application/json")
 
@@ -59,6 +99,11 @@ def _query(asked: LabelParameters, max_rows: int) -> labels.LabelQuery:
         page=asked.page,
         per_page=asked.per_page,
         sort=asked.sort,
+        ranges=(
+            ("return_quantile", asked.return_quantile_min, asked.return_quantile_max),
+            ("forward_return", asked.forward_return_min, asked.forward_return_max),
+        ),
+        status=asked.status,
     )
 
 
@@ -72,10 +117,3 @@ def _pagination(page: int, per_page: int, total: int) -> dict[str, int | bool]:
         "has_next": page < pages,
         "has_prev": page > 1,
     }
-
-
-def _matches(if_none_match: str | None, tag: str) -> bool:
-    if if_none_match is None:
-        return False
-    sent = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
-    return "*" in sent or tag in sent

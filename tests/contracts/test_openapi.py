@@ -28,6 +28,9 @@ FEW_EXAMPLES = 20  # of each indicator: they are alike
 OPERATIONS = [
     ("POST", "/predict"),
     ("GET", "/v1/labels"),
+    ("GET", "/v1/labels/{instrument}/{granularity}/{timestamp}"),
+    ("POST", "/v1/labels/compute"),
+    ("GET", "/v1/levels"),
     ("GET", "/models"),
     ("GET", "/health"),
     ("GET", "/metrics"),

@@ -20,7 +20,9 @@ from tests.serving.fakes import FakeRegistry
 
 JSON_TYPE = {"content-type": "application/json"}
 ARROW_TYPE = {"content-type": ARROW}
-SETTINGS = ServingSettings(compute_warm=False, compute_rate_limit="", log_requests=False)
+SETTINGS = ServingSettings(
+    compute_warm=False, compute_rate_limit="", log_requests=False, anonymous="all"
+)
 
 
 @contextmanager

@@ -240,7 +240,11 @@ class World:
         self.lake = WatchedLake(folder / "lake")
         self.registry = FakeRegistry()
         self.settings = ServingSettings(
-            alias_poll_s=0.02, max_body_bytes=10_000, compute_warm=False, compute_rate_limit=""
+            alias_poll_s=0.02,
+            max_body_bytes=10_000,
+            compute_warm=False,
+            compute_rate_limit="",
+            anonymous="all",
         )
         for month in ("2017-11", "2017-12", "2018-01"):
             pending = 4 if month == "2018-01" else 0

@@ -34,7 +34,7 @@ artefact = mlflow_home(home).parent / "artifacts" / "1" / BUNDLE_FOLDER
 if trees.name != "none":
     replace(bundle(), kind="xgboost", booster=trees.read_bytes()).save(artefact)
 app = main.build(
-    ServingSettings(compute_warm=False),
+    ServingSettings(compute_warm=False, anonymous="all"),
     home=HomeSettings(home=home),
     storage=StorageSettings(),
     learning=LearningSettings(),

@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 from market.tables import LABELS
 from serving import labels
 from serving.instants import to_us
-from serving.schemas import LabelPage, LabelSet
+from serving.label_types import ALIASES, LABEL_TYPES, PLAIN_TYPES
+from serving.schemas import LabelPage, LabelSet, OneLabel
 from tests.serving.fakes import World, label_rows, opens, write
 
 RANGE = {
@@ -43,7 +44,7 @@ def test_a_row_has_the_shape_of_the_source(client: TestClient) -> None:
     assert barrier["level_adjusted"] is True
     assert (barrier["nearest_support"], barrier["nearest_resistance"]) == (1.0920, 1.0990)
     assert row["labels"]["forward_return"] == pytest.approx(0.008)
-    assert set(row["labels"]) == set(labels.LABEL_TYPES)
+    assert set(row["labels"]) == set(LABEL_TYPES)
 
 
 def test_a_pending_label_is_null_and_never_zero(client: TestClient) -> None:
@@ -58,14 +59,14 @@ def test_a_pending_label_is_null_and_never_zero(client: TestClient) -> None:
 
 
 def test_every_label_column_of_the_table_is_answered() -> None:
-    assert set(labels.LABEL_TYPES) == set(LabelSet.__annotations__)
+    assert set(LABEL_TYPES) == set(LabelSet.__annotations__)
     first = list(LABELS.schema).index("forward_return")
-    assert set(labels.PLAIN_TYPES) == set(list(LABELS.schema)[first:])
+    assert set(PLAIN_TYPES) == set(list(LABELS.schema)[first:])
 
 
 @pytest.mark.parametrize("types", ["forward_return,11.a", " mfe , 10", "enhanced_triple_barrier"])
 def test_only_the_types_asked_are_answered(client: TestClient, types: str) -> None:
-    asked = {labels.ALIASES.get(t.strip(), t.strip()) for t in types.split(",")}
+    asked = {ALIASES.get(t.strip(), t.strip()) for t in types.split(",")}
     row = ask(client, label_types=types, per_page=1)["data"][0]
     assert set(row["labels"]) == asked
 
@@ -231,3 +232,47 @@ def test_rows_have_the_opens_that_were_written(client: TestClient) -> None:
     assert [row["ts"] for row in page["data"]] == [
         t.isoformat().replace("+00:00", "Z") for t in opens("2017-11", 30)
     ]
+
+
+def test_one_candle_is_answered_with_its_month_as_tag(client: TestClient) -> None:
+    url = "/v1/labels/EURUSD/h4/2017-12-01T10:00:00Z"
+    response = client.get(url, params={"label_types": "11.a,forward_return"})
+    assert response.status_code == 200, response.text
+    OneLabel.model_validate_json(response.content)
+    row = response.json()
+    assert (row["ts"], row["status"]) == ("2017-12-01T10:00:00Z", "final")
+    assert list(row["labels"]) == ["enhanced_triple_barrier", "forward_return"]
+    assert list(row["data_versions"]) == ["labels/H4/EURUSD/2017-12"]
+    tag = response.headers["etag"]
+    again = client.get(
+        url, params={"label_types": "11.a,forward_return"}, headers={"If-None-Match": tag}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("NONE/H4/2017-12-01T10:00:00Z", 404),
+        ("EURUSD/H5/2017-12-01T10:00:00Z", 422),
+        ("EURUSD/H4/2017-12-01T11:00:00Z", 404),
+        ("EURUSD/H4/2031-12-01T10:00:00Z", 404),
+        ("EURUSD/H4/1512122400", 422),
+    ],
+)
+def test_a_candle_that_is_not_there_is_refused(client: TestClient, path: str, status: int) -> None:
+    response = client.get(f"/v1/labels/{path}")
+    assert response.status_code == status, response.text
+    assert response.json()["error"]["details"]
+
+
+def test_ranges_and_status_keep_only_what_they_name(client: TestClient) -> None:
+    page = ask(client, forward_return_min=0.0, forward_return_max=0.005, per_page=1000)
+    returns = [row["labels"]["forward_return"] for row in page["data"]]
+    assert len(returns) == page["pagination"]["total"] == 18
+    assert min(returns) >= 0.0
+    assert max(returns) <= 0.005
+    pending = ask(client, status="pending", per_page=2)
+    assert pending["pagination"]["total"] == 4
+    assert {row["status"] for row in pending["data"]} == {"pending"}
+    assert ask(client, return_quantile_min=1)["pagination"]["total"] == 0

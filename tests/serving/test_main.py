@@ -27,7 +27,7 @@ def _home(folder: Path) -> HomeSettings:
 
 def _build(folder: Path) -> FastAPI:
     return main.build(
-        ServingSettings(alias_poll_s=0.01, compute_warm=False),
+        ServingSettings(alias_poll_s=0.01, compute_warm=False, anonymous="all"),
         home=_home(folder),
         storage=StorageSettings(),
         learning=LearningSettings(),

@@ -1,0 +1,336 @@
+"""``POST /v1/labels/compute``: the source's example, the batch's own rows, and what is refused."""
+
+import copy
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline import level_fold
+from serving import labels
+from serving.label_compute.contracts import ComputedLabels
+from serving.label_compute.resident import Resident
+from serving.label_types import LABEL_TYPES
+from serving.routers.levels import LevelsAnswer
+from tests.serving.label_world import SOURCE, LabelWorld, iso
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
+    return LabelWorld(tmp_path_factory.mktemp("lake"))
+
+
+@pytest.fixture(scope="module")
+def client(world: LabelWorld) -> Iterator[TestClient]:
+    with world.client() as client:
+        yield client
+
+
+def post(client: TestClient, body: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    response = client.post("/v1/labels/compute", json=body, params=parameters)
+    assert response.status_code == 200, response.text
+    ComputedLabels.model_validate_json(response.content)
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """Return the source's request with fields of dotted names changed."""
+    body = copy.deepcopy(SOURCE)
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        inside = body
+        for parent in parents:
+            inside = inside[parent]
+        inside[last] = value
+    return body
+
+
+def path(
+    n: int, *, high: dict[int, float] | None = None, low: dict[int, float] | None = None
+) -> Any:
+    first = dt.datetime(2024, 1, 10, 17, tzinfo=dt.UTC)
+    return {
+        "timeframe": "H1",
+        "ts": [iso(first + dt.timedelta(hours=i)) for i in range(n)],
+        "open": [1.0965] * n,
+        "high": [(high or {}).get(i, 1.0970) for i in range(n)],
+        "low": [(low or {}).get(i, 1.0960) for i in range(n)],
+        "close": [1.0965] * n,
+    }
+
+
+def test_the_sources_example_without_a_path_is_pending_with_its_barriers(
+    client: TestClient,
+) -> None:
+    response = client.post("/v1/labels/compute", json=SOURCE)
+    answer = response.json()
+    found = answer["labels"]["enhanced_triple_barrier"]
+    assert (answer["status"], found["label"], found["barrier_hit"]) == ("pending", None, None)
+    assert found["upper_barrier"] == pytest.approx(1.09875, abs=1e-12)
+    assert found["lower_barrier"] == pytest.approx(1.09225, abs=1e-12)
+    assert (found["nearest_support"], found["nearest_resistance"]) == (1.0920, 1.0990)
+    assert (found["level_adjusted"], found["upper_adjusted"]) == (True, True)
+    assert (answer["cache_hit"], response.headers["x-cache-hit"]) == (False, "false")
+    assert float(response.headers["x-compute-time-ms"]) == answer["computation_time_ms"] > 0
+    assert list(answer["labels"]) == ["enhanced_triple_barrier"]
+
+
+def test_a_path_in_the_request_decides(client: TestClient) -> None:
+    found = post(client, changed(path=path(27, high={9: 1.0990})), explain=True)
+    barrier = found["labels"]["enhanced_triple_barrier"]
+    assert (found["status"], barrier["label"], barrier["barrier_hit"]) == ("final", 1, "upper")
+    assert (barrier["time_to_barrier"], barrier["time_to_barrier_path_bars"]) == (2, 10)
+    assert barrier["barrier_price"] == barrier["upper_barrier"]
+    assert barrier["label_unadjusted"] == found["explain"]["label_unadjusted"] == 0
+    assert found["explain"]["upper"] == {
+        "barrier": barrier["upper_barrier"],
+        "unadjusted": pytest.approx(1.1015),
+        "level_price": 1.0990,
+        "level_id": None,
+        "reason": "moved",
+    }
+    (touch,) = [bar for bar in found["explain"]["bars_around_touch"] if bar["is_touch"]]
+    assert (touch["ts"], touch["high"]) == ("2024-01-11T02:00:00Z", 1.0990)
+    assert len(found["explain"]["bars_around_touch"]) == 7
+
+
+def test_a_touch_before_the_first_bar_of_the_grid_counts_as_the_first(client: TestClient) -> None:
+    # the candle closes at 17:00 and the next H4 bar of the calendar opens at 20:00
+    found = post(client, changed(path=path(27, low={0: 1.0900})))
+    barrier = found["labels"]["enhanced_triple_barrier"]
+    assert (barrier["label"], barrier["time_to_barrier"]) == (-1, 1)
+
+
+def test_a_bar_that_touches_both_is_ambiguous_and_never_the_upper(client: TestClient) -> None:
+    body = changed(path=path(27, high={4: 1.2}, low={4: 1.0}))
+    barrier = post(client, body)["labels"]["enhanced_triple_barrier"]
+    assert (barrier["label"], barrier["is_ambiguous"]) == (None, True)
+    assert (barrier["label_if_long"], barrier["label_if_short"]) == (-1, 1)
+
+
+def test_a_path_that_does_not_reach_the_horizon_is_pending_even_touched(
+    client: TestClient,
+) -> None:
+    found = post(client, changed(path=path(20, high={3: 1.2})))
+    assert (found["status"], found["matured_at"]) == ("pending", None)
+    assert found["labels"]["enhanced_triple_barrier"]["label"] is None
+
+
+def test_what_lies_before_the_close_changes_nothing(client: TestClient) -> None:
+    later = path(27, high={9: 1.0990})
+    earlier = {k: v if k == "timeframe" else list(v) for k, v in later.items()}
+    earlier["ts"] = ["2024-01-10T16:00:00Z", *later["ts"]]
+    for name in ("open", "high", "low", "close"):
+        earlier[name] = [1.5 if name == "high" else later[name][0], *later[name]]
+    first, second = (post(client, changed(path=p)) for p in (later, earlier))
+    assert first["labels"] == second["labels"]
+
+
+@pytest.mark.parametrize("given", ["11.a", "7", "trend_scan", "mfe"])
+def test_numbers_and_groups_are_names(client: TestClient, given: str) -> None:
+    found = post(client, changed(label_types=[given]))
+    expected = {
+        "11.a": ["enhanced_triple_barrier"],
+        "7": ["time_to_barrier"],
+        "trend_scan": ["trend_scan_sign", "trend_scan_t"],
+        "mfe": ["mfe"],
+    }
+    assert list(found["labels"]) == expected[given]
+
+
+def test_every_row_of_a_partition_is_computed_alike(world: LabelWorld, client: TestClient) -> None:
+    candles = {row["ts"]: row for row in world.rows("candles").to_dicts()}
+    stored = world.rows("labels")
+    assert {"pending", "final"} <= set(stored["status"])
+    rows = labels.rows(stored, LABEL_TYPES)
+    for batch in rows[::7] + rows[-8:]:
+        candle = {k: candles[batch["ts"]][k] for k in ("open", "high", "low", "close")}
+        body = {
+            "instrument_id": "BTC",
+            "granularity": "H4",
+            "candle": {"ts": iso(batch["ts"]), **candle},
+        }
+        found = post(client, body)
+        for name in ("status", "label_version", "horizon_periods", "entry_price", "atr"):
+            assert found[name] == batch[name], (batch["ts"], name)
+        for name, value in found["labels"].items():
+            expected = batch["labels"][name]
+            if isinstance(value, dict):
+                expected = {
+                    k: iso(v) if isinstance(v, dt.datetime) else v for k, v in expected.items()
+                }
+            assert value == expected, (batch["ts"], name)
+        assert f"candles/H4/BTC/{iso(batch['ts'])[:7]}" in found["data_versions"]
+
+
+def test_levels_are_those_of_the_folded_log_as_of_the_close(
+    world: LabelWorld, client: TestClient
+) -> None:
+    log = world.rows("level_events")
+    t_c = dt.datetime(2017, 5, 9, 10, 30, tzinfo=dt.UTC)  # off the grid: closes in a bar
+    as_of = int(t_c.timestamp()) * 10**6
+    folded = level_fold.fold(log, as_of).filter(status="active")
+    price = 1.0001 * folded["price"].median()  # type: ignore[operator]
+    body = {
+        "instrument_id": "BTC",
+        "granularity": "H4",
+        "candle": {
+            "ts": iso(t_c - dt.timedelta(hours=4)),
+            **dict.fromkeys(("open", "high", "low", "close"), price),
+        },
+    }
+    found = post(client, body)["labels"]["enhanced_triple_barrier"]
+    below = [
+        (p, i)
+        for p, i, t in folded.select("price", "level_id", "level_type").iter_rows()
+        if t == "support" and p < price
+    ]
+    above = [
+        (p, i)
+        for p, i, t in folded.select("price", "level_id", "level_type").iter_rows()
+        if t == "resistance" and p > price
+    ]
+    assert below
+    assert above
+    assert (found["nearest_support"], found["support_level_id"]) == max(below)
+    assert (found["nearest_resistance"], found["resistance_level_id"]) == min(above)
+
+
+REFUSALS: list[tuple[dict[str, Any], int, str]] = [
+    ({"instrument_id": "NONE"}, 404, "instrument"),
+    ({"granularity": "H5"}, 422, "granularity"),
+    ({"granularity": None}, 422, "granularity"),
+    ({"surprise": 1}, 422, "surprise"),
+    ({"candle__ts": "yesterday"}, 422, "candle.ts"),
+    ({"candle__ts": 1_700_000_000}, 422, "candle.ts"),
+    ({"candle__ts": "1960-01-01T00:00:00Z"}, 400, "candle.ts"),
+    ({"candle__ts": "9999-01-01T00:00:00Z"}, 400, "candle.ts"),
+    ({"candle__close": -1.0}, 422, "candle.close"),
+    ({"candle__close": "1.0965"}, 422, "candle.close"),
+    ({"candle__close": True}, 422, "candle.close"),
+    ({"candle__high": 1.0}, 400, "candle.high"),
+    ({"candle__low": 1.0966}, 400, "candle.low"),
+    ({"candle__open": None}, 422, "candle.open"),
+    ({"candle__volume": -1}, 422, "candle.volume"),
+    ({"candle__atr_14": 0}, 422, "candle.atr_14"),
+    ({"label_types": ["enhanced_triple_barier"]}, 422, "label_types.0"),
+    ({"label_types": []}, 422, "label_types"),
+    ({"label_types": "mfe"}, 422, "label_types"),
+    ({"options__horizon_periods": 0}, 422, "options.horizon_periods"),
+    ({"options__horizon_periods": 101}, 422, "options.horizon_periods"),
+    ({"options__use_cache": "maybe"}, 422, "options.use_cache"),
+    ({"levels": [{"price": 1.0, "type": "wall"}]}, 422, "levels.0.type"),
+    ({"levels": [{"price": "x", "type": "support"}]}, 422, "levels.0.price"),
+    ({"levels": [{"price": 1.0, "type": "support"}] * 6}, 400, "levels"),
+    ({"path": path(31)}, 400, "path.ts"),
+    ({"path": {**path(3), "high": [1.2, 1.2]}}, 400, "path.high"),
+    ({"path": {**path(3), "high": [1.2, None, 1.2]}}, 422, "path.high.1"),
+    ({"path": {**path(3), "high": [1.2, 1.0, 1.2]}}, 400, "path.high.1"),
+    ({"path": {**path(3), "low": [1.0, 1.0966, 1.0]}}, 400, "path.low.1"),
+    ({"path": {**path(3), "ts": path(3)["ts"][::-1]}}, 400, "path.ts.1"),
+    ({"path": {**path(1), "ts": ["2024-01-10T17:30:00Z"]}}, 400, None),
+    ({"path": {**path(1), "timeframe": "D"}}, 400, "path.timeframe"),
+    ({"levels": None}, 404, "candle.ts"),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "field"), REFUSALS)
+def test_refusals_name_the_field(
+    world: LabelWorld, change: dict[str, Any], status: int, field: str | None
+) -> None:
+    with world.client(labels_max_levels=5, labels_max_path_bars=30) as client:
+        response = client.post("/v1/labels/compute", json=changed(**change))
+    assert response.status_code == status, response.text
+    details = response.json()["error"]["details"]
+    if field is not None:
+        assert details[0]["field"] == field
+
+
+def test_a_misspelt_label_is_told_which_was_meant(client: TestClient) -> None:
+    response = client.post("/v1/labels/compute", json=changed(label_types=["forward_retrun"]))
+    message = response.json()["error"]["details"][0]["message"]
+    assert message.endswith("did you mean forward_return?")
+
+
+def test_a_candle_that_has_not_closed_is_refused(client: TestClient) -> None:
+    running = iso(dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1))
+    response = client.post("/v1/labels/compute", json=changed(candle__ts=running))
+    assert response.status_code == 400
+    assert "has closed" in response.json()["error"]["message"]
+
+
+def test_not_a_number_is_refused(client: TestClient) -> None:
+    text = '{"instrument_id": "BTC", "granularity": "H4", "candle": {"ts": "2024-01-10T13:00:00Z",'
+    text += '"open": NaN, "high": 1, "low": 1, "close": 1}}'
+    headers = {"Content-Type": "application/json"}
+    response = client.post("/v1/labels/compute", content=text, headers=headers)
+    assert response.status_code == 422
+
+
+class _Bytes(bytes):
+    @property
+    def nbytes(self) -> int:
+        return len(self)
+
+
+def test_what_is_resident_is_bounded_and_the_oldest_goes_first() -> None:
+    made: list[int] = []
+
+    def make(key: int, size: int) -> _Bytes:
+        def decode() -> _Bytes:
+            made.append(key)
+            return _Bytes(size)
+
+        return decode  # type: ignore[return-value]
+
+    held: Resident[int, _Bytes] = Resident(100)
+    for key in (1, 2, 1, 3, 1, 2):  # 3 pushes 2 out, not 1, which was asked since
+        held.get(key, make(key, 40))  # type: ignore[arg-type]
+    assert made == [1, 2, 3, 2]
+    assert held.nbytes <= 100
+    held.get(9, make(9, 101))  # type: ignore[arg-type]
+    held.get(9, make(9, 101))  # type: ignore[arg-type]
+    assert made[-2:] == [9, 9]
+
+
+def test_levels_of_the_past_are_folded_from_the_log(world: LabelWorld, client: TestClient) -> None:
+    asked = {"instrument_id": "BTC", "granularity": "H4", "as_of": "2017-05-09T10:30:00Z"}
+    response = client.get("/v1/levels", params=asked)
+    assert response.status_code == 200, response.text
+    LevelsAnswer.model_validate_json(response.content)
+    as_of = dt.datetime(2017, 5, 9, 10, 30, tzinfo=dt.UTC)
+    expected = level_fold.fold(world.rows("level_events"), int(as_of.timestamp()) * 10**6)
+    found = response.json()
+    assert [x["level_id"] for x in found["levels"]] == expected["level_id"].to_list()
+    assert [x["price"] for x in found["levels"]] == expected["price"].to_list()
+    assert {x["status"] for x in found["levels"]} <= {"active", "broken"}
+    # no month after the instant is even read
+    assert max(found["data_versions"]) == "level_events/H4/BTC/2017-05"
+    tag = response.headers["etag"]
+    again = client.get("/v1/levels", params=asked, headers={"If-None-Match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    later = client.get("/v1/levels", params=asked | {"as_of": "2017-05-12"})
+    assert later.headers["etag"] != tag
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"instrument_id": "NONE"}, 404, "instrument"),
+        ({"granularity": "H5"}, 422, "granularity"),
+        ({"as_of": "soon"}, 422, "as_of"),
+        ({"as_of": "1901-01-01T00:00:00Z"}, 400, "as_of"),
+        ({"as_of": "1999-01-01T00:00:00Z"}, 404, "level_events/H4/BTC"),
+        ({"surprise": "1"}, 422, "surprise"),
+    ],
+)
+def test_refusals_of_levels_name_the_field(
+    client: TestClient, change: dict[str, str], status: int, field: str
+) -> None:
+    asked = {"instrument_id": "BTC", "granularity": "H4", "as_of": "2017-05-09T10:30:00Z"}
+    response = client.get("/v1/levels", params=asked | change)
+    assert response.status_code == status, response.text
+    assert response.json()["error"]["details"][0]["field"] == field
