@@ -1,6 +1,7 @@
 """The REST app: routers, middleware and lifespan put together, everything handed in."""
 
 import datetime as dt
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -14,12 +15,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from learning.bundle import Bundle
 from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
-from market.settings import ServingSettings
+from market.settings import BackfillSettings, ServingSettings
 from serving import docs_pages, errors
 from serving.access.keys import KeyRing
 from serving.access.middleware import AccessMiddleware
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
+from serving.backfills.launching import Launcher
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
@@ -29,6 +32,7 @@ from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
+    batch,
     compute,
     health,
     label_compute,
@@ -40,6 +44,7 @@ from serving.routers import (
     predict,
 )
 from storage.api_keys import ApiKeys
+from storage.backfill_jobs import BackfillJobs
 from storage.database import Database
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -67,6 +72,7 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         labels,
         label_compute,
         levels,
+        batch,
         compute,
         backtest,
         ml,
@@ -78,7 +84,7 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
     return app
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - the parts that an app is made of
     settings: ServingSettings,
     *,
     lake: Lake,
@@ -86,10 +92,13 @@ def create_app(
     book: InstrumentBook | None = None,
     database: Database | None = None,
     load: BundleLoader = Bundle.load,
+    backfill: BackfillSettings | None = None,
+    launcher: Launcher | None = None,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
-    Without a database, backtests and trials are forgotten at the end of the lifespan.
+    Without a database, backtests and trials are forgotten at the end of the lifespan. Without a
+    launcher no backfill is taken.
     """
     measures = Metrics()
     database = database or Database.in_memory()
@@ -103,6 +112,7 @@ def create_app(
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
         labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
+        backfills=_backfills(backfill or BackfillSettings(), database, measures, launcher),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
@@ -121,6 +131,13 @@ def create_app(
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
+
+
+def _backfills(
+    settings: BackfillSettings, database: Database, measures: Metrics, launcher: Launcher | None
+) -> BackfillService:
+    jobs = BackfillJobs(database, owner=str(uuid.uuid4()), lease_s=settings.lease_s)
+    return BackfillService(jobs, settings, measures.backfills, launcher)
 
 
 def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
@@ -152,11 +169,13 @@ def _lifespan(services: Services) -> LifespanOf:
         await anyio.to_thread.run_sync(services.models.refresh)
         services.compute.start()
         services.backtests.start()
+        services.backfills.start()
         try:
             with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.backfills.close)
             await anyio.to_thread.run_sync(services.backtests.close)
 
     return lifespan

@@ -10,6 +10,7 @@ from market.errors import UnknownInstrumentError
 from market.instruments import Instrument, InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.compute.service import ComputeService
 from serving.label_compute.service import LabelService
@@ -29,6 +30,7 @@ class Services:
     compute: ComputeService
     backtests: BacktestService
     labels: LabelService
+    backfills: BackfillService
     version: str
     started_at: dt.datetime
 

@@ -7,8 +7,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from market.instruments import load_instruments
-from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
+from market.settings import (
+    BackfillSettings,
+    HomeSettings,
+    LearningSettings,
+    ServingSettings,
+    StorageSettings,
+)
 from serving.app import create_app
+from serving.backfills.launching import ProcessLauncher
 from serving.routers import counted
 
 
@@ -18,6 +25,7 @@ def build(
     home: HomeSettings,
     storage: StorageSettings,
     learning: LearningSettings,
+    backfill: BackfillSettings | None = None,
 ) -> FastAPI:
     """Return the app over the Parquet lake and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
@@ -27,6 +35,7 @@ def build(
     lake = ParquetLake(
         home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
     )
+    backfill = backfill or BackfillSettings()
     return create_app(
         serving,
         lake=lake,
@@ -35,6 +44,16 @@ def build(
         database=Database(storage.database_url.get_secret_value())
         if storage.database_url.get_secret_value()
         else Database.at(home.database),
+        backfill=backfill,
+        launcher=ProcessLauncher(
+            home.backfill_logs,
+            backfill.plan_timeout_s,
+            {
+                "WAVEHOUSE_HOME": str(home.home.resolve()),
+                "WAVEHOUSE_INSTRUMENTS": str(home.instruments.resolve()),
+                "WAVEHOUSE_STORAGE_DATABASE_URL": storage.database_url.get_secret_value(),
+            },
+        ),
     )
 
 

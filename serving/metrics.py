@@ -100,6 +100,22 @@ class ComputeMetrics:
         )
 
 
+class BackfillMetrics:
+    """What is counted of backfill jobs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.asked = Counter(
+            "backfills_asked_total",
+            "Backfills that were asked for, by what became of it.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.workers = Counter(
+            "backfill_workers_started_total", "Workers that were started.", registry=registry
+        )
+        self.jobs = Gauge("backfill_jobs", "Jobs there are.", ("status",), registry=registry)
+
+
 class Metrics:
     """The app's counters, gauges and histograms."""
 
@@ -137,6 +153,7 @@ class Metrics:
             registry=self.registry,
         )
         self.compute = ComputeMetrics(self.registry)
+        self.backfills = BackfillMetrics(self.registry)
         ProcessCollector(registry=self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
