@@ -63,6 +63,7 @@ class BackfillSettings(BaseSettings):
     dagster_url: str = ""  # http://127.0.0.1:3000; empty: the worker runs Dagster in itself
     workers: Annotated[int, Field(ge=1)] = 1  # jobs made at a time, others wait
     lease_s: Annotated[float, Field(gt=0)] = 45.0  # a worker that is not heard of: gone
+    start_s: Annotated[float, Field(gt=0)] = 90.0  # one that was started and has not come: gone
     starts: Annotated[int, Field(ge=1)] = 10  # workers started for one job before it has failed
     attempts: Annotated[int, Field(ge=1)] = 5  # where a retry may help
     retry_s: Annotated[float, Field(gt=0)] = 1.0  # before the second; then twice as long each time

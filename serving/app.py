@@ -136,7 +136,9 @@ def create_app(  # noqa: PLR0913 - the parts that an app is made of
 def _backfills(
     settings: BackfillSettings, database: Database, measures: Metrics, launcher: Launcher | None
 ) -> BackfillService:
-    jobs = BackfillJobs(database, owner=str(uuid.uuid4()), lease_s=settings.lease_s)
+    jobs = BackfillJobs(
+        database, owner=str(uuid.uuid4()), lease_s=settings.lease_s, start_s=settings.start_s
+    )
     return BackfillService(jobs, settings, measures.backfills, launcher)
 
 

@@ -73,12 +73,18 @@ class Filter:
 
 
 class BackfillJobs:
-    """Jobs of one database; ``owner`` names this process among all that share it."""
+    """Jobs of one database; ``owner`` names this process among all that share it.
 
-    def __init__(self, database: Database, *, owner: str, lease_s: float) -> None:
+    ``start_s``: how long a worker that was started may take to come; a lease unless said.
+    """
+
+    def __init__(
+        self, database: Database, *, owner: str, lease_s: float, start_s: float | None = None
+    ) -> None:
         self._database = database
         self._owner = owner
         self._lease_us = int(lease_s * _US)
+        self._start_us = self._lease_us if start_s is None else int(start_s * _US)
 
     def submit(self, asked: Backfill) -> None:
         """Note a job that waits; raise ``BackfillInProgressError`` if one has its instrument."""
@@ -101,8 +107,7 @@ class BackfillJobs:
     def start_next(self, *, most: int, most_starts: int) -> str | None:
         """Return the most urgent job that no process has, for the caller to start a worker for it.
 
-        ``None`` where there is none, or ``most`` are being made. The worker has one lease's time to
-        come. A job for which ``most_starts`` workers were started has failed.
+        ``None`` where there is none, or ``most`` are being made. A job for which ``most_starts`` workers were started has failed.
         """
         jobs = BACKFILL_JOBS.c
         with self._database.writing() as connection:
@@ -132,7 +137,7 @@ class BackfillJobs:
                 connection.execute(
                     sa.update(BACKFILL_JOBS)
                     .where(jobs.job_id == job_id)
-                    .values(lease_until_us=now + self._lease_us, starts=jobs.starts + 1, owner=None)
+                    .values(lease_until_us=now + self._start_us, starts=jobs.starts + 1, owner=None)
                 )
             return job_id
 

@@ -1,21 +1,21 @@
 """Brings a request up to date: plan from the lake, then as few Dagster runs as it takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from assets.freshness import MONTHS_READ_AHEAD, Plan, Stale, available_months, explain, plan
 from assets.line import Line
 from assets.stage import Stage
 from market.errors import InputError
 from market.months import month_range, shift_month
+from market.ports import PartitionKey
 from market.settings import HomeSettings
 from market.timeframes import Timeframe
 from orchestration.graph import data_stages, learning_stages
 
 if TYPE_CHECKING:
-    from orchestration.runs import Runner
-    from wavehouse.progress import Watch
+    from orchestration.runs import Run, Runner
 
 LEFT_OF = {
     "raw_candles": ("raw_candles",),
@@ -29,9 +29,30 @@ MIN_TRAINING_MONTHS = 8
 """Months of labels before the first cutoff that is trained by default."""
 
 
+class Watch(Protocol):
+    """Whoever wants to know what a run is about to look at."""
+
+    def expect(self, stages: Sequence[Stage], partitions: int) -> None:
+        """Be told of a run: its stages, and the partitions of each."""
+        ...
+
+
+class Engine(Protocol):
+    """What makes runs: Dagster in this process, or a Dagster server."""
+
+    def run_months(
+        self, stages: Sequence[Stage], instrument: str, months: Sequence[str], *, stale_only: bool
+    ) -> "Run":
+        """Materialise these stages over consecutive months of one instrument."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked: tables, an instrument, months, timeframes; empty means all."""
+    """What was asked: tables, an instrument, months, timeframes; empty means all.
+
+    ``made``: paths that were made by force before, and are not again.
+    """
 
     targets: tuple[str, ...] = ()
     instrument: str | None = None
@@ -39,6 +60,7 @@ class Request:
     last: str | None = None
     timeframes: tuple[str, ...] = ()
     is_forced: bool = False
+    made: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -69,10 +91,18 @@ class Summary:
 class Update:
     """One update: the runner is built on the first run, so a fresh lake never waits for Dagster."""
 
-    def __init__(self, line: Line, request: Request, watch: "Watch") -> None:
+    def __init__(
+        self,
+        line: Line,
+        request: Request,
+        watch: Watch,
+        engine: "Callable[[Line], Engine] | None" = None,
+    ) -> None:
         self.line, self.request, self.watch = line, request, watch
         self.summary = Summary()
-        self._runner: Runner | None = None
+        self._engine = engine
+        self._runner: Engine | None = None
+        self._dagster: Runner | None = None
 
     def data(self) -> None:
         """Bring the data stages of every instrument asked up to date."""
@@ -91,19 +121,26 @@ class Update:
             found = Plan(tuple(stages), tuple(months), found.total, found.total)
         if not found.is_empty:
             self.watch.expect(found.stages, len(found.months))
-            run = self.runner.run_cutoffs(
+            run = self.dagster.run_cutoffs(
                 found.stages, found.months, stale_only=not self.request.is_forced
             )
             self.summary.runs.append(run.run_id)
 
     @property
-    def runner(self) -> "Runner":
-        """Dagster, imported when the first run needs it."""
+    def runner(self) -> Engine:
+        """Return what makes months; this process's Dagster unless another was handed in."""
         if self._runner is None:
+            self._runner = self.dagster if self._engine is None else self._engine(self.line)
+        return self._runner
+
+    @property
+    def dagster(self) -> "Runner":
+        """Dagster, imported when the first run needs it."""
+        if self._dagster is None:
             from orchestration.runs import Runner  # noqa: PLC0415 - 2 s of imports
 
-            self._runner = Runner(self.line, HomeSettings().dagster_home)
-        return self._runner
+            self._dagster = Runner(self.line, HomeSettings().dagster_home)
+        return self._dagster
 
     def _instrument(self, instrument: str) -> None:
         months, first, last = asked_months(self.line, self.request, instrument)
@@ -116,11 +153,11 @@ class Update:
 
     def _force(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
         """Make the months asked whether fresh or not; what they change is stale afterwards."""
-        chosen = [s for s in stages if s.applies_to(self.line, instrument)]
-        self.watch.expect(chosen, len(months))
-        run = self.runner.run_months(chosen, instrument, months, stale_only=False)
-        self.summary.out_of_date += run.partitions
-        self.summary.runs.append(run.run_id)
+        for batch, span in _not_made(self.line, self.request, instrument, stages, months):
+            self.watch.expect(batch, len(span))
+            run = self.runner.run_months(batch, instrument, span, stale_only=False)
+            self.summary.out_of_date += run.partitions
+            self.summary.runs.append(run.run_id)
 
     def _run(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
         found = self._plan(stages, instrument, months)
@@ -171,10 +208,49 @@ def stale(line: Line, request: Request) -> tuple[Stale, ...]:
         Timeframe.parse(name)
     found: list[Stale] = []
     for instrument in [request.instrument] if request.instrument else [i.id for i in line.book]:
-        months, first, last = asked_months(line, request, instrument)
-        for batch, span in batches(wanted_stages(request), months, first, last):
-            found += explain(line, batch, instrument, span, found)
+        found += _stale(line, request, instrument)
     return tuple(found)
+
+
+def outstanding(line: Line, request: Request, instrument: str) -> tuple[PartitionKey, ...]:
+    """Return what an update of the request still has to look at in earnest, left to right."""
+    found: dict[PartitionKey, None] = {}
+    if request.is_forced:
+        months, first, last = asked_months(line, request, instrument)
+        asked = [m for m in months if first <= m <= last]
+        left = _not_made(line, request, instrument, wanted_stages(request), asked)
+        found |= {
+            s.key(line, instrument, m): None for some, span in left for s in some for m in span
+        }
+    found |= {stale.key: None for stale in _stale(line, request, instrument)}
+    return tuple(found)
+
+
+def _stale(line: Line, request: Request, instrument: str) -> list[Stale]:
+    months, first, last = asked_months(line, request, instrument)
+    if request.is_forced:
+        first, last = months[0], months[-1]
+    found: list[Stale] = []
+    for batch, span in batches(wanted_stages(request), months, first, last):
+        found += explain(line, batch, instrument, span, found)
+    return found
+
+
+def _not_made(
+    line: Line, request: Request, instrument: str, stages: Sequence[Stage], months: Sequence[str]
+) -> list[tuple[list[Stage], list[str]]]:
+    """Pair stages with the months that are still to be made by force; gaps are made again."""
+    found: list[tuple[list[Stage], list[str]]] = []
+    for stage in stages:
+        if not stage.applies_to(line, instrument):
+            continue
+        left = [m for m in months if stage.key(line, instrument, m).path not in request.made]
+        span = [m for m in months if left and left[0] <= m <= left[-1]]
+        if found and found[-1][1] == span:
+            found[-1][0].append(stage)
+        elif span:
+            found.append(([stage], span))
+    return found
 
 
 def batches(
@@ -197,7 +273,7 @@ def batches(
     return found
 
 
-def update(line: Line, request: Request, watch: "Watch") -> Summary:
+def update(line: Line, request: Request, watch: Watch) -> Summary:
     """Bring the request up to date: data first, then models where they are asked."""
     for name in request.timeframes:
         Timeframe.parse(name)

@@ -92,7 +92,9 @@ def serving(
         registry=FakeRegistry(),
         book=book(),
         database=database,
-        backfill=BackfillSettings(**{"lease_s": 60.0, **settings}),
+        backfill=BackfillSettings(
+            **{"lease_s": 60.0, "start_s": settings.get("lease_s", 60.0), **settings}
+        ),
         launcher=found,
     )
     worker = BackfillJobs(other, owner="worker", lease_s=settings.get("lease_s", 60.0))

@@ -308,3 +308,11 @@ def test_a_list_has_pages_filters_and_an_order(database: Database) -> None:
     assert jobs.counts() == {
         "pending": 1, "running": 1, "completed": 0, "failed": 0, "cancelled": 1
     }  # fmt: skip
+
+
+def test_a_worker_that_was_started_may_take_its_time_to_come(database: Database) -> None:
+    jobs = BackfillJobs(database, owner="api", lease_s=0.0, start_s=60.0)
+    jobs.submit(ASKED)
+    assert jobs.start_next(most=9, most_starts=9) == "bf_1"
+    assert jobs.start_next(most=9, most_starts=9) is None
+    assert jobs_of(database).take("bf_1")

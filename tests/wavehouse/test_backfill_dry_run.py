@@ -8,12 +8,25 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from assets import code_versions
+from assets.freshness import Reason
 from assets.labels import Labels
+from assets.levels import Levels
 from market.ports import PartitionKey
 from orchestration.line import build_line
-from tests.fakes.line import contents, drop
+from tests.fakes.line import (
+    BTC,
+    FrameProvider,
+    Workshop,
+    contents,
+    drop,
+    hourly,
+    line_of,
+)
+from tests.fakes.updates import spy, updated
 from tests.wavehouse.conftest import INSTRUMENTS, settle
 from wavehouse.cli import app
+from wavehouse.updating import Request, outstanding, stale
 
 WORDS = ("backfill", "labels", "-i", "SYN", "-t", "H4")
 
@@ -107,3 +120,60 @@ def test_a_partition_that_was_lost_is_missing_and_its_readers_lack_it(mine: Path
     assert found["candles/H4/SYN/2017-05"] == "missing"
     assert found["labels/H4/SYN/2017-05"] == "upstream"
     assert "labels/H4/SYN/2017-03" not in found
+
+
+@pytest.mark.slow
+def test_the_first_month_of_labels_reads_no_levels(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three months of levels are of other code; the labels of two start from a state of theirs.
+
+    Those of the series' first month start from nothing. When the code changes with which labels
+    replay levels, their own code version moves, and all three are told as ``code``.
+    """
+    assert mine
+    assert "pipeline.levels" in code_versions._closure("assets.labels")
+    with monkeypatch.context() as patch:
+        patch.setattr(Levels, "code_version", "other")
+        found = reasons()
+    assert found == {
+        **{f"level_events/H4/SYN/2017-0{month}": "code" for month in (3, 4, 5)},
+        **{f"labels/H4/SYN/2017-0{month}": "upstream" for month in (4, 5)},
+    }
+    first = build_line().lake.resolve(PartitionKey("labels", "H4", "SYN", "2017-03"))
+    assert not [path for path in first.inputs if path.startswith("level_events/")]
+
+
+MONTHLY_BARS = 720
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["nothing", "first", "middle", "last", "lost", "code"])
+def test_what_is_told_is_what_a_run_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Whatever is made was told; whatever is told of itself is made.
+
+    What is told for what it reads is made only if that has come out otherwise.
+    """
+    provider = FrameProvider(hourly(BTC))
+    provider.is_marked = True
+    made = Workshop(line_of(tmp_path / "lake", provider))
+    request = Request(targets=("labels",), instrument="BTC", timeframes=("H4",))
+    updated(made, request, monkeypatch)
+    rows = {"first": 3, "middle": MONTHLY_BARS + 40, "last": 3 * MONTHLY_BARS + 40}
+    if case in rows:
+        close = float(provider.frame["close"][rows[case]])
+        provider.restate(rows[case], high=close * 1.2)
+    elif case == "lost":
+        drop(made.line, PartitionKey("level_events", "H4", "BTC", "2017-04"))
+    elif case == "code":
+        monkeypatch.setattr(Levels, "code_version", "other")
+    told = {one.key.path: one.reason for one in stale(made.line, request)}
+    assert [key.path for key in outstanding(made.line, request, "BTC")] == list(told)
+    computed = spy(monkeypatch)
+    updated(made, request, monkeypatch)
+    assert set(computed) <= set(told)
+    assert {p for p, why in told.items() if why is not Reason.UPSTREAM} <= set(computed)
+    assert bool(told) == (case != "nothing")
+    assert stale(made.line, request) == ()

@@ -8,12 +8,14 @@ import typer
 
 from market.errors import InputError
 from market.months import parse_month
+from wavehouse.commands.job import check_alone, work
 from wavehouse.commands.options import (
     DryRun,
     FirstCutoff,
     Force,
     From,
     Instrument,
+    Job,
     Json,
     LastCutoff,
     Timeframes,
@@ -57,7 +59,9 @@ def materialize(
 
 
 def backfill(
-    target: Annotated[str, typer.Argument(help=f"One of {', '.join(GROUPS)}, models.")],
+    target: Annotated[
+        str | None, typer.Argument(help=f"One of {', '.join(GROUPS)}, models.")
+    ] = None,
     instrument: Instrument = None,
     first: From = None,
     last: To = None,
@@ -65,12 +69,30 @@ def backfill(
     force: Force = False,
     dry_run: DryRun = False,
     as_json: Json = False,
+    job: Job = None,
 ) -> None:
     """Make a range of months of one table, after what it reads.
 
     Example: `wavehouse backfill labels --instrument EURUSD --from 2017-05 --to 2017-12`
     """
     with said_plainly():
+        if job is not None:
+            check_alone(
+                {
+                    "target": target,
+                    "instrument": instrument,
+                    "from": first,
+                    "to": last,
+                    "timeframe": timeframe,
+                    "force": force,
+                    "dry-run": dry_run,
+                    "json": as_json,
+                }
+            )
+            work(job)
+            return
+        if target is None:
+            raise InputError("target: expected a table or --job, was none")
         asked = _request([target], instrument, first, last, timeframe)
         tell = _tell_stale if dry_run else _materialize
         tell(replace(asked, is_forced=force), as_json)
