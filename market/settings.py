@@ -33,6 +33,11 @@ class HomeSettings(BaseSettings):
         return self.home.resolve() / "data" / "wavehouse.db"
 
     @property
+    def backfill_logs(self) -> Path:
+        """Folder of what workers of backfills say, a file a job."""
+        return self.home.resolve() / "data" / "backfills"
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's own databases."""
         return self.home.resolve() / "data" / "dagster"
@@ -48,6 +53,22 @@ class StorageSettings(BaseSettings):
     )
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
+
+
+class BackfillSettings(BaseSettings):
+    """Backfills as jobs."""
+
+    model_config = _config("WAVEHOUSE_BACKFILL_")
+
+    dagster_url: str = ""  # http://127.0.0.1:3000; empty: the worker runs Dagster in itself
+    workers: Annotated[int, Field(ge=1)] = 1  # jobs made at a time, others wait
+    lease_s: Annotated[float, Field(gt=0)] = 45.0  # a worker that is not heard of: gone
+    start_s: Annotated[float, Field(gt=0)] = 90.0  # one that was started and has not come: gone
+    starts: Annotated[int, Field(ge=1)] = 10  # workers started for one job before it has failed
+    attempts: Annotated[int, Field(ge=1)] = 5  # where a retry may help
+    retry_s: Annotated[float, Field(gt=0)] = 1.0  # before the second; then twice as long each time
+    plan_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # of ?dry_run=true
+    stall_s: Annotated[float, Field(gt=0)] = 600.0  # without an event, a server's run is dead
 
 
 class ProviderSettings(BaseSettings):

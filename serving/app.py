@@ -1,6 +1,7 @@
 """The REST app: routers, middleware and lifespan put together, everything handed in."""
 
 import datetime as dt
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -15,12 +16,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from learning.bundle import Bundle
 from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
-from market.settings import ServingSettings
+from market.settings import BackfillSettings, ServingSettings
 from serving import docs_pages, errors
 from serving.access.keys import KeyRing
 from serving.access.middleware import AccessMiddleware
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
+from serving.backfills.launching import Launcher
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.cached_labels import CandleLabels
 from serving.caching import open_cache
@@ -33,6 +36,7 @@ from serving.middleware import RequestMiddleware
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
+    batch,
     cache,
     compute,
     health,
@@ -45,6 +49,7 @@ from serving.routers import (
     predict,
 )
 from storage.api_keys import ApiKeys
+from storage.backfill_jobs import BackfillJobs
 from storage.database import Database
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -72,6 +77,7 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         labels,
         label_compute,
         levels,
+        batch,
         compute,
         backtest,
         ml,
@@ -93,11 +99,14 @@ def create_app(  # noqa: PLR0913 - every part is handed in
     database: Database | None = None,
     load: BundleLoader = Bundle.load,
     metrics_folder: Path | None = None,
+    backfill: BackfillSettings | None = None,
+    launcher: Launcher | None = None,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
     Without a database, backtests and trials are forgotten at the end of the lifespan. Workers that
-    share their metrics do so in ``metrics_folder``.
+    share their metrics do so in ``metrics_folder``. Without a
+    launcher no backfill is taken.
     """
     measures = Metrics(metrics_folder)
     kept = open_cache(settings, measures.cache.observe)
@@ -115,6 +124,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         cache=kept,
         candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
         windows=Windows(measures, kept),
+        backfills=_backfills(backfill or BackfillSettings(), database, measures, launcher),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
@@ -133,6 +143,15 @@ def create_app(  # noqa: PLR0913 - every part is handed in
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
+
+
+def _backfills(
+    settings: BackfillSettings, database: Database, measures: Metrics, launcher: Launcher | None
+) -> BackfillService:
+    jobs = BackfillJobs(
+        database, owner=str(uuid.uuid4()), lease_s=settings.lease_s, start_s=settings.start_s
+    )
+    return BackfillService(jobs, settings, measures.backfills, launcher)
 
 
 def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
@@ -164,6 +183,7 @@ def _lifespan(services: Services) -> LifespanOf:
         await anyio.to_thread.run_sync(services.models.refresh)
         services.compute.start()
         services.backtests.start()
+        services.backfills.start()
         try:
             services.windows.take()
             with (
@@ -173,6 +193,7 @@ def _lifespan(services: Services) -> LifespanOf:
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.backfills.close)
             await anyio.to_thread.run_sync(services.backtests.close)
             await services.cache.aclose()
 

@@ -51,6 +51,8 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.StorageError: 503,
     market_errors.NotMaterializedError: 404,
     market_errors.UnknownRunError: 404,
+    market_errors.UnknownJobError: 404,
+    market_errors.BackfillInProgressError: 409,
     market_errors.UnknownKeyError: 404,
     market_errors.PartitionBusyError: 409,
     market_errors.LearningError: 500,

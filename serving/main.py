@@ -8,8 +8,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from market.instruments import load_instruments
-from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
+from market.settings import (
+    BackfillSettings,
+    HomeSettings,
+    LearningSettings,
+    ServingSettings,
+    StorageSettings,
+)
 from serving.app import create_app
+from serving.backfills.launching import ProcessLauncher
 from serving.routers import counted
 
 
@@ -19,6 +26,7 @@ def build(
     home: HomeSettings,
     storage: StorageSettings,
     learning: LearningSettings,
+    backfill: BackfillSettings | None = None,
 ) -> FastAPI:
     """Return the app over the Parquet lake and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
@@ -28,6 +36,7 @@ def build(
     lake = ParquetLake(
         home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
     )
+    backfill = backfill or BackfillSettings()
     return create_app(
         serving,
         lake=lake,
@@ -37,6 +46,16 @@ def build(
         if storage.database_url.get_secret_value()
         else Database.at(home.database),
         metrics_folder=metrics_folder(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")),
+        backfill=backfill,
+        launcher=ProcessLauncher(
+            home.backfill_logs,
+            backfill.plan_timeout_s,
+            {
+                "WAVEHOUSE_HOME": str(home.home.resolve()),
+                "WAVEHOUSE_INSTRUMENTS": str(home.instruments.resolve()),
+                "WAVEHOUSE_STORAGE_DATABASE_URL": storage.database_url.get_secret_value(),
+            },
+        ),
     )
 
 

@@ -185,6 +185,22 @@ class LabelMetrics:
             raise
 
 
+class BackfillMetrics:
+    """What is counted of backfill jobs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.asked = Counter(
+            "backfills_asked_total",
+            "Backfills that were asked for, by what became of it.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.workers = Counter(
+            "backfill_workers_started_total", "Workers that were started.", registry=registry
+        )
+        self.jobs = Gauge("backfill_jobs", "Jobs there are.", ("status",), registry=registry)
+
+
 class Metrics:
     """The app's counters, gauges and histograms."""
 
@@ -249,6 +265,8 @@ class Metrics:
             self.loaded_version.remove(model, alias)
         else:  # a series of a shared file cannot be removed
             self.loaded_version.labels(model, alias).set(math.nan)
+        self.backfills = BackfillMetrics(self.registry)
+        ProcessCollector(registry=self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
