@@ -50,6 +50,15 @@ class StorageSettings(BaseSettings):
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
 
 
+class WarehouseSettings(BaseSettings):
+    """ClickHouse in the lake's place, where one machine ends."""
+
+    model_config = _config("WAREHOUSE_")
+
+    lease_s: Annotated[float, Field(gt=0)] = 120.0  # a killed writer keeps its series for so long
+    dsn: SecretStr = SecretStr("")  # clickhouse://… or chdb:///folder; empty: the Parquet lake
+
+
 class ProviderSettings(BaseSettings):
     """Market data sources that lie on a network."""
 

@@ -7,7 +7,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from market.instruments import load_instruments
-from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
+from market.settings import (
+    HomeSettings,
+    LearningSettings,
+    ServingSettings,
+    StorageSettings,
+    WarehouseSettings,
+)
 from serving.app import create_app
 from serving.routers import counted
 
@@ -18,15 +24,14 @@ def build(
     home: HomeSettings,
     storage: StorageSettings,
     learning: LearningSettings,
+    warehouse: WarehouseSettings | None = None,
 ) -> FastAPI:
-    """Return the app over the Parquet lake and the model registry of these settings."""
+    """Return the app over the store and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
     from storage.database import Database  # noqa: PLC0415
-    from storage.lake import ParquetLake  # noqa: PLC0415
+    from storage.opening import open_store  # noqa: PLC0415
 
-    lake = ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
-    )
+    lake = open_store(home, storage, warehouse or WarehouseSettings())
     return create_app(
         serving,
         lake=lake,
