@@ -10,7 +10,6 @@ Belongs here: what the ``Lake`` port asks for. Keep out: DDL (``schema``), the c
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -28,21 +27,14 @@ from market.ports import PartitionKey, PartitionRef, State
 from market.tables import TABLES
 from storage import canonical, pointers
 from storage.clickhouse.connection import Connection, parse_dsn
-from storage.clickhouse.schema import PARTITION_COLUMNS, POINTERS, STATES, VERSIONS, migrate
+from storage.clickhouse.moves import OF_KEY, Moves, decode, named
+from storage.clickhouse.schema import PARTITION_COLUMNS, STATES, VERSIONS, migrate
 from storage.clickhouse.writers import Writers
 from storage.lake import check_names
 
 BLOCK_ROWS: Final = 100_000
 DEFAULT_LEASE_S: Final = 120.0
 
-_OF_KEY: Final = (
-    "table_name = {table:String} AND timeframe = {timeframe:String} "
-    "AND instrument = {instrument:String} AND month = {month:String}"
-)
-_OF_SERIES: Final = (
-    "table_name = {table:String} AND timeframe = {timeframe:String} "
-    "AND instrument = {instrument:String}"
-)
 _OF_VERSION: Final = (
     "partition_instrument = {instrument:String} AND partition_timeframe = {timeframe:String} "
     "AND partition_month = {month_number:UInt32} AND data_version = {version:String}"
@@ -79,6 +71,7 @@ class ClickHouseLake:
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self._connection = connection
+        self._moves = Moves(connection)
         self._writers = Writers(connection, lease_s=lease_s)
         self._block_rows = block_rows
         migrate(connection)
@@ -130,24 +123,24 @@ class ClickHouseLake:
         with self.writing(key.table, key.timeframe, key.instrument):
             if not self._is_whole(ref):
                 self._put(ref, content)
-            was, sequence = self._pointer(key)
+            was, sequence = self._moves.current(key)
             if was != pointer:
-                self._move(key, pointer, sequence + 1)
-        return _decode(key, pointer)
+                self._moves.move(key, pointer, sequence + 1)
+        return decode(key, pointer)
 
     def drop(self, key: PartitionKey) -> None:
         """Take the pointer away; the versions stay."""
         check_names(key.table, key.timeframe, key.instrument, key.month)
         with self.writing(key.table, key.timeframe, key.instrument):
-            was, sequence = self._pointer(key)
+            was, sequence = self._moves.current(key)
             if was is not None:
-                self._move(key, None, sequence + 1)
+                self._moves.move(key, None, sequence + 1)
 
     def find(self, key: PartitionKey) -> PartitionRef | None:
         """Return what the pointer names, or ``None`` where nothing was materialised."""
         check_names(key.table, key.timeframe, key.instrument, key.month)
-        pointer, _ = self._pointer(key)
-        return None if pointer is None else _decode(key, pointer)
+        pointer, _ = self._moves.current(key)
+        return None if pointer is None else decode(key, pointer)
 
     def resolve(self, key: PartitionKey) -> PartitionRef:
         """Return what the pointer names; raise ``NotMaterializedError`` that says what to run."""
@@ -158,33 +151,17 @@ class ClickHouseLake:
 
     def keys(self) -> tuple[PartitionKey, ...]:
         """Return every partition that has a pointer, in order."""
-        found = self._connection.frame(
-            "SELECT table_name, timeframe, instrument, month "  # noqa: S608 - names are ours
-            f"FROM {self._connection.table(POINTERS)} FINAL "
-            "GROUP BY table_name, timeframe, instrument, month "
-            "HAVING argMax(is_dropped, sequence) = 0 "
-            "ORDER BY table_name, timeframe, instrument, month",
-            about=f"{POINTERS}: all partitions",
-        )
-        return tuple(PartitionKey(*row) for row in found.iter_rows())
+        return self._moves.keys()
 
     def months(self, table: str, timeframe: str, instrument: str) -> Sequence[str]:
         """Return the months of a series that are materialised, in order."""
-        return tuple(ref.key.month for ref in self._refs(table, timeframe, instrument))
+        check_names(table, timeframe, instrument)
+        return tuple(ref.key.month for ref in self._moves.of_series(table, timeframe, instrument))
 
     def versions(self, key: PartitionKey) -> tuple[pointers.Move, ...]:
         """Return every version that the pointer has named and since when, oldest first."""
         check_names(key.table, key.timeframe, key.instrument, key.month)
-        found = self._connection.frame(
-            f"SELECT pointer, moved_at FROM {self._connection.table(POINTERS)} FINAL "  # noqa: S608
-            f"WHERE {_OF_KEY} AND is_dropped = 0 ORDER BY sequence",
-            about=f"{POINTERS}: {key.path}",
-            **_named(key),
-        )
-        return tuple(
-            pointers.Move(_decode(key, pointer.encode()), moved_at)
-            for pointer, moved_at in found.iter_rows()
-        )
+        return self._moves.history(key)
 
     def read(self, refs: Iterable[PartitionRef]) -> pl.DataFrame:
         """Return the rows of these versions, in the order given; raise as the lake does."""
@@ -220,8 +197,9 @@ class ClickHouseLake:
         """Return the last ``rows`` rows of a series, reading no more partitions than it takes."""
         if rows < 1:
             raise InputError(f"rows: expected >= 1, was {rows}")
+        check_names(table, timeframe, instrument)
         refs: list[PartitionRef] = []
-        for ref in reversed(self._refs(table, timeframe, instrument)):
+        for ref in reversed(self._moves.of_series(table, timeframe, instrument)):
             if ref.rows or not refs:
                 refs.append(ref)
             if sum(found.rows for found in refs) >= rows:
@@ -270,9 +248,9 @@ class ClickHouseLake:
         check_names(ref.key.table, ref.key.timeframe, ref.key.instrument, ref.key.month)
         found = self._connection.frame(
             f"SELECT columns FROM {self._connection.table(VERSIONS)} FINAL "  # noqa: S608
-            f"WHERE {_OF_KEY} AND data_version = {{version:String}}",
+            f"WHERE {OF_KEY} AND data_version = {{version:String}}",
             about=f"{VERSIONS}: {ref.key.path}",
-            **_named(ref.key),
+            **named(ref.key),
             version=ref.version,
         )
         if found.is_empty():
@@ -319,55 +297,12 @@ class ClickHouseLake:
         found = self._connection.frame(
             "SELECT base64Encode(state) AS state "  # noqa: S608 - names are ours
             f"FROM {self._connection.table(STATES)} FINAL "
-            f"WHERE {_OF_KEY} AND data_version = {{version:String}}",
+            f"WHERE {OF_KEY} AND data_version = {{version:String}}",
             about=f"{STATES}: {ref.key.path}",
-            **_named(ref.key),
+            **named(ref.key),
             version=ref.version,
         )
         return base64.b64decode(found["state"][0]) if found.height else b""
-
-    def _pointer(self, key: PartitionKey) -> tuple[bytes | None, int]:
-        """Return the pointer's bytes, and how often it has moved."""
-        found = self._connection.frame(
-            "SELECT is_dropped, pointer, sequence "  # noqa: S608 - names are ours
-            f"FROM {self._connection.table(POINTERS)} FINAL "
-            f"WHERE {_OF_KEY} ORDER BY sequence DESC LIMIT 1",
-            about=f"{POINTERS}: {key.path}",
-            **_named(key),
-        )
-        if found.is_empty():
-            return None, 0
-        is_dropped, pointer, sequence = found.row(0)
-        return (None if is_dropped else pointer.encode()), sequence
-
-    def _move(self, key: PartitionKey, pointer: bytes | None, sequence: int) -> None:
-        self._connection.command(
-            f"INSERT INTO {self._connection.table(POINTERS)} "
-            "(table_name, timeframe, instrument, month, sequence, is_dropped, pointer) SELECT "
-            "{table:String}, {timeframe:String}, {instrument:String}, {month:String}, "
-            "{sequence:UInt64}, {is_dropped:UInt8}, base64Decode({pointer:String})",
-            about=f"{POINTERS}: {key.path}",
-            **_named(key),
-            sequence=sequence,
-            is_dropped=int(pointer is None),
-            pointer=base64.b64encode(pointer or b"").decode(),
-        )
-
-    def _refs(self, table: str, timeframe: str, instrument: str) -> list[PartitionRef]:
-        check_names(table, timeframe, instrument)
-        found = self._connection.frame(
-            "SELECT month, argMax(pointer, sequence) AS current "  # noqa: S608 - names are ours
-            f"FROM {self._connection.table(POINTERS)} FINAL WHERE {_OF_SERIES} "
-            "GROUP BY month HAVING argMax(is_dropped, sequence) = 0 ORDER BY month",
-            about=f"{POINTERS}: {table}/{timeframe}/{instrument}",
-            table=table,
-            timeframe=timeframe,
-            instrument=instrument,
-        )
-        return [
-            _decode(PartitionKey(table, timeframe, instrument, month), pointer.encode())
-            for month, pointer in found.iter_rows()
-        ]
 
 
 def open_warehouse(dsn: str, *, lease_s: float = DEFAULT_LEASE_S) -> ClickHouseLake:
@@ -398,15 +333,6 @@ def _check_columns(key: PartitionKey, rows: pl.DataFrame) -> None:
             raise SchemaError(f"{key.table}.{column}: expected {known}, was {dtype}")
 
 
-def _named(key: PartitionKey) -> dict[str, object]:
-    return {
-        "table": key.table,
-        "timeframe": key.timeframe,
-        "instrument": key.instrument,
-        "month": key.month,
-    }
-
-
 def _of_version(ref: PartitionRef) -> dict[str, object]:
     return {
         "instrument": ref.key.instrument,
@@ -418,10 +344,6 @@ def _of_version(ref: PartitionRef) -> dict[str, object]:
 
 def _month_number(key: PartitionKey) -> int:
     return int(key.month.replace("-", ""))
-
-
-def _decode(key: PartitionKey, pointer: bytes) -> PartitionRef:
-    return pointers.decode(key, pointer, Path(POINTERS) / key.path)
 
 
 def _missing(table: str, instrument: str, month: str) -> NotMaterializedError:
