@@ -63,8 +63,9 @@ def ours(at: Case) -> Backtest:
 
 
 def ours_given(at: Case, signals: Signals) -> Backtest:
-    """Return the same, the signals given."""
-    return backtest(at.bars, signals, bars_per_year=at.bars_per_year, account=at.account)
+    """Return the same, the positions given, in which orders have to be found."""
+    given = Signals(signals.position)
+    return backtest(at.bars, given, bars_per_year=at.bars_per_year, account=at.account)
 
 
 def ours_swept(at: Case, threads: int) -> Sweep:

@@ -176,7 +176,7 @@ def require_year(bars_per_year: float) -> None:
 
 def settings_of(bars: Bars, account: Account) -> Series:
     """Return the account as compiled code takes it, and the highest close."""
-    return np.append(account.row, bars.close.max(initial=0.0))
+    return np.append(account.row, bars.highest_close)
 
 
 def besides(bars: Bars, settings: Series, bars_per_year: float) -> tuple[Metrics, Metrics]:
@@ -253,18 +253,13 @@ def _listed(table: Matrix) -> tuple[Trades, OpenPosition | None]:
     """Return the closed trades as columns, and the position that is still open, if there is one."""
     is_open = bool(len(table)) and table[-1, REASON] == OPEN
     closed = table[: len(table) - is_open]
-    value = closed[:, QUANTITY] * closed[:, ENTRY_PRICE]
-    trades = Trades(
-        closed[:, ENTRY_BAR].astype(np.int64),
-        closed[:, EXIT_BAR].astype(np.int64),
-        closed[:, SIDE].astype(np.int8),
-        closed[:, QUANTITY].copy(),
-        closed[:, ENTRY_PRICE].copy(),
-        closed[:, EXIT_PRICE].copy(),
-        closed[:, PNL].copy(),
-        closed[:, PNL] / value,
-        closed[:, REASON].astype(np.int8),
-    )
+    count = len(closed)
+    whole = np.empty((2, count), dtype=np.int64)
+    small = np.empty((2, count), dtype=np.int8)
+    prices = np.empty((5, count))
+    _turn(closed, whole, small, prices)
+    quantity, entry, leave, pnl, share = prices
+    trades = Trades(whole[0], whole[1], small[0], quantity, entry, leave, pnl, share, small[1])
     if not is_open:
         return trades, None
     last = table[-1]
@@ -276,3 +271,17 @@ def _listed(table: Matrix) -> tuple[Trades, OpenPosition | None]:
         float(last[PNL]),
     )
     return trades, position
+
+
+@compiled_ieee
+def _turn(
+    closed: Matrix, whole: npt.NDArray[np.int64], small: npt.NDArray[np.int8], prices: Matrix
+) -> None:
+    """Write rows of trades as columns, in one pass: bars, side and reason, the numbers."""
+    for k in range(closed.shape[0]):
+        trade = closed[k]
+        whole[0, k], whole[1, k] = int(trade[ENTRY_BAR]), int(trade[EXIT_BAR])
+        small[0, k], small[1, k] = int(trade[SIDE]), int(trade[REASON])
+        prices[0, k], prices[1, k] = trade[QUANTITY], trade[ENTRY_PRICE]
+        prices[2, k], prices[3, k] = trade[EXIT_PRICE], trade[PNL]
+        prices[4, k] = trade[PNL] / (trade[QUANTITY] * trade[ENTRY_PRICE])

@@ -19,8 +19,9 @@ from kernels.backtest_trades import (
     QUANTITY,
     SIDE,
 )
+from kernels.blocks import U
 from kernels.gate import Matrix, Series
-from kernels.jit import compiled_ieee, compiled_reassociated
+from kernels.jit import compiled_ieee, compiled_inline, compiled_reassociated
 
 RETURNS: Final = 0  # how many were added up; those left out are 0
 FIRST: Final = 1  # sum of the returns, each less the one they are measured from
@@ -33,7 +34,7 @@ FLOOR: Final = 7  # lowest ratio of equity to its peak before
 SUMS: Final = 8
 
 PIECE: Final = 4096
-_LANES: Final = 8  # bars marked together: the exact length of short loops cannot be predicted
+_LANES: Final = 16  # bars marked together: the exact length of short loops cannot be predicted
 _BLOCK: Final = 64  # bars whose extremes say whether one of them can be a new low point
 
 
@@ -54,49 +55,76 @@ def followed(
     """
     n = closes.size
     is_whole = path.size == n
+    piece = min(PIECE, path.size)
     sums[:] = 0.0
     sums[PEAK], sums[FLOOR] = capital, 1.0
     count = trades.shape[0]
-    size = since = 0
+    size = since = used = 0
     equity = capital
     for k in range(count + 1):
         entry = n if k == count else int(trades[k, ENTRY_BAR])
         if entry > since:
             until = size + (entry - since if is_whole else 1)
-            path[size:until] = equity
+            _marked(closes, since, (equity, 0.0, 0.0), path, size, until)
             size = until
         if k == count:
             break
         last = int(trades[k, EXIT_BAR])
         signed = trades[k, SIDE] * trades[k, QUANTITY]
-        base, fill = trades[k, BASE], trades[k, ENTRY_PRICE]
+        line = trades[k, BASE], signed, trades[k, ENTRY_PRICE]
         while entry < last:
-            if not is_whole and size + 1 >= path.size:
-                size = _used(path, size, about, sums)
-            length, done = min(last - entry, path.size - size), 0
-            most = min(n - entry, path.size - size) - _LANES
-            while done < length and done <= most:  # past the exit too: it is written over
-                held = closes[entry + done : entry + done + _LANES]
-                marks = path[size + done : size + done + _LANES]
-                for i in range(_LANES):
-                    marks[i] = base + signed * (held[i] - fill)
-                done += _LANES
-            for i in range(done, length):
-                path[size + i] = base + signed * (closes[entry + i] - fill)
-            size += length
-            entry += length
-        if not is_whole and size + 1 >= path.size:
-            size = _used(path, size, about, sums)
+            if size - used + 1 >= piece:
+                used, size = _used(path, (used, size), n, about, sums)
+            until = min(size + last - entry, used + piece)
+            _marked(closes, entry, line, path, size, until)
+            entry += until - size
+            size = until
+        if size - used + 1 >= piece:
+            used, size = _used(path, (used, size), n, about, sums)
         equity, since = trades[k, EQUITY], last
-    _use(path[:size], about, sums)
+    _use(path[used:size], about, sums)
+
+
+@compiled_inline
+def _marked(
+    closes: Series,
+    bar: int,
+    line: tuple[float, float, float],
+    path: Series,
+    size: int,
+    until: int,
+) -> None:
+    """Write equity from ``size`` until ``until``, of closes from ``bar`` on, and maybe beyond.
+
+    What is beyond is written over. ``line`` is the equity at a price, what it gains with each
+    higher one, and that price.
+    """
+    base, signed, fill = line
+    most = min(closes.size - bar, path.size - size) - _LANES
+    length, done = until - size, 0
+    while done < length and done <= most:
+        now, to = U(bar + done), U(size + done)
+        for i in range(U(_LANES)):
+            path[i + to] = base + signed * (closes[i + now] - fill)
+        done += _LANES
+    for i in range(done, length):
+        path[size + i] = base + signed * (closes[bar + i] - fill)
 
 
 @compiled_ieee
-def _used(path: Series, size: int, about: float, sums: Series) -> int:
-    """Use up a piece of the curve; its last value begins the next one."""
-    _use(path[:size], about, sums)
+def _used(
+    path: Series, piece: tuple[int, int], n: int, about: float, sums: Series
+) -> tuple[int, int]:
+    """Use up a piece of the curve; return from where to where the next one is until now.
+
+    It begins with the last value of this one: there, where the path takes the curve of all n bars.
+    """
+    used, size = piece
+    _use(path[used:size], about, sums)
+    if path.size == n:
+        return size - 1, size
     path[0] = path[size - 1]
-    return 1
+    return 0, 1
 
 
 @compiled_ieee

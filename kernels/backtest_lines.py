@@ -9,8 +9,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from kernels.averages import _sma
 from kernels.backtest_orders import Bars
-from kernels.backtest_signals import BREAKS_OFF, ENDS
+from kernels.backtest_signals import BREAKS_OFF, ENDS, Codes, forget_first, sides
+from kernels.blocks import aligned
 from kernels.channels import donchian
 from kernels.gate import Instants, Series, instants
 from kernels.jit import compiled
@@ -18,6 +20,7 @@ from kernels.states import at_least
 from kernels.volatility import bollinger
 
 _TOP: Final = 100.0  # of the relative strength index
+_PIECE: Final = 8192  # bars of a line that is used up at once: two of them stay in the cache
 
 
 def deviation_score(close: Series, period: int) -> Series:
@@ -82,6 +85,26 @@ def require_width(width: float) -> None:
     """Raise ``ValueError`` unless ``width`` is above 0."""
     if not 0.0 < width < np.inf:
         raise ValueError(f"width: expected > 0, was {width}")
+
+
+@compiled
+def average_crossover(close: Series, fast: int, slow: int, mask: int, codes: Codes) -> None:
+    """Write the conditions of two simple averages without keeping either.
+
+    A piece at a time, each behind the bars that its windows see: an average reads its own bars and
+    no others, so it is the same bits as over the whole.
+    """
+    none = np.empty(0)
+    room = min(_PIECE, close.size) + slow - 1
+    quick, steady = aligned(room), aligned(room)
+    for start in range(0, close.size, _PIECE):
+        seen = min(slow - 1, start)
+        end = min(start + _PIECE, close.size)
+        size = seen + end - start
+        _sma(close[start - seen : end], fast, none, quick[:size])
+        _sma(close[start - seen : end], slow, none, steady[:size])
+        sides(quick[seen:size], steady[seen:size], mask, codes[start:end])
+    forget_first(codes[: close.size])
 
 
 @compiled

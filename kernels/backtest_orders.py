@@ -6,7 +6,7 @@ position is wanted (``strategies``), and what becomes of an order (``backtest_tr
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,7 @@ class Bars:
     close: Series
     high: Series = field(default_factory=_no_prices)
     low: Series = field(default_factory=_no_prices)
+    highest_close: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Take each column through the gate, and look for a bar that cannot be."""
@@ -73,10 +74,14 @@ class Bars:
                     raise ValueError(f"{name}: expected {self.open.size} bars as open, was {size}")
         for name in ("open", "close", "high", "low"):
             column = getattr(self, name)
-            if (at := _first_without_price(column)) < column.size:
+            are_prices, highest = _surveyed(column)
+            if not are_prices:
+                at = np.flatnonzero(~((column > 0.0) & (column < np.inf)))[0]
                 raise ValueError(
                     f"{name}: expected finite prices above 0, was {column[at]} at bar {at}"
                 )
+            if name == "close":
+                object.__setattr__(self, "highest_close", highest)
         if self.high.size and (at := _first_contradiction(*self.all)) < self.size:
             bar = ", ".join(f"{n} {getattr(self, n)[at]}" for n in ("open", "high", "low", "close"))
             raise ValueError(f"high, low: expected open and close between them, was {bar}")
@@ -163,6 +168,22 @@ class Signals:
     position: Positions
     stop: Series = field(default_factory=_no_prices)
     is_flat_at_close: Flags = field(default_factory=_no_flags)
+    _known: Orders | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def following(cls, orders: Orders, n: int) -> Self:
+        """Return the positions, read-only, that ``orders`` ask for over ``n`` bars.
+
+        Each has to want another position than the one before: then they are the orders of these
+        positions, and are not looked for again.
+        """
+        position = np.empty(n, dtype=np.int8)
+        _hold(*orders, position)
+        position.flags.writeable = False
+        made = cls(position)
+        if (np.abs(orders[1]) <= 1).all():  # ``AT_CLOSE`` is not in the positions
+            object.__setattr__(made, "_known", orders)
+        return made
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
@@ -170,7 +191,8 @@ class Signals:
         if given.ndim != 1:
             raise ValueError(f"position: expected shape (n,), was {given.shape}")
         position = np.ascontiguousarray(given, dtype=np.int8)
-        if not (position == given).all() or not (np.abs(position) <= 1).all():
+        is_whole = given.dtype == np.int8 or (position == given).all()
+        if not (is_whole and position.min(initial=0) >= -1 and position.max(initial=0) <= 1):
             raise ValueError("position: expected -1, 0 or +1 at every bar")
         flat = np.ascontiguousarray(self.is_flat_at_close, dtype=np.bool_)
         object.__setattr__(self, "position", position)
@@ -187,6 +209,8 @@ class Signals:
     @property
     def orders(self) -> Orders:
         """Bars with an order, and what each aims at."""
+        if self._known is not None:
+            return self._known
         bars = np.empty(self.position.size, dtype=np.int64)
         count = changes(packed_bytes(self.position), self.position.size, bars)
         bars = bars[:count]
@@ -197,17 +221,15 @@ class Signals:
 
 
 @compiled
-def _first_without_price(x: Series) -> int:
+def _surveyed(x: Series) -> tuple[bool, float]:
+    """Return whether all are finite and above 0, and the highest of them, 0 of none."""
     # the bits of a finite float above 0 are an integer between 0 and those of infinity
     bits = x.view(np.int64)
-    flaws = 0
+    low, high = _INFINITY - 1, 0
     for i in range(bits.size):
-        flaws += (bits[i] <= 0) | (bits[i] >= _INFINITY)
-    if flaws:
-        for i in range(bits.size):
-            if bits[i] <= 0 or bits[i] >= _INFINITY:
-                return i
-    return x.size
+        low = min(low, bits[i])
+        high = max(high, bits[i])
+    return low > 0 and high < _INFINITY, np.int64(high).view(np.float64)
 
 
 @compiled
@@ -216,3 +238,13 @@ def _first_contradiction(opens: Series, highs: Series, lows: Series, closes: Ser
         if highs[i] < max(opens[i], closes[i]) or lows[i] > min(opens[i], closes[i]):
             return i
     return opens.size
+
+
+@compiled
+def _hold(bars: npt.NDArray[np.int64], targets: npt.NDArray[np.int8], position: Positions) -> None:
+    """Write the position wanted at each close, as the orders have it."""
+    n, count = position.size, bars.size
+    position[: bars[0] if count else n] = 0
+    for k in range(count):
+        end = bars[k + 1] if k + 1 < count else n
+        position[bars[k] : end] = 0 if targets[k] == AT_CLOSE else targets[k]

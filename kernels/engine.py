@@ -38,6 +38,8 @@ SIGNATURES: Final[Mapping[str, str]] = {
     "rsi": "aiaa",
     "macd": "aiiiaaaa",
     "bollinger": "aifaaaaaaa",
+    "atr": "aaaiaa",
+    "mfi": "aaaaiaa",
     "sma_rows": "aiaa",
     "ema_rows": "aiaa",
     "rsi_rows": "aiaa",
@@ -58,7 +60,8 @@ FASTER: Final = frozenset(
 
 # Of one series: from so many bars on, which are more than the caches keep; it writes past them.
 FASTER_FROM: Final[Mapping[str, int]] = {
-    "sma": 250_000, "ema": 2_000_000, "rsi": 2_000_000, "macd": 1_000_000, "bollinger": 1_000_000,
+    "sma": 250_000, "ema": 500_000, "atr": 500_000, "macd": 500_000, "mfi": 500_000,
+    "bollinger": 1_000_000, "rsi": 1_000_000,
 }  # fmt: skip
 
 SOURCES: Final = Path(__file__).resolve().parent / "mojo"

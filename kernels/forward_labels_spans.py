@@ -85,7 +85,8 @@ def active_spans(events: Events, standing: Levels | None = None) -> Spans:
     born = np.where(is_new, bar, -1)[np.searchsorted(level, level)]  # of each level's first event
     stop = np.where(is_last, NEVER, np.append(bar[1:], bar[:1]))
     is_broken = ~is_last & np.isin(np.append(code[1:], code[:1]), _codes("BREAK"))
-    kept = np.flatnonzero(begins & (stop > bar))  # what the bar that made it evicted never acted
+    acted = (stop > bar) | is_flip  # what its own bar evicted never did, but a flip was one
+    kept = np.flatnonzero(begins & acted)
     kept = kept[np.argsort(bar[kept], kind="stable")]
     return Spans(
         price=price[order][kept],

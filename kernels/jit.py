@@ -8,6 +8,7 @@ So what a module compiled lies in a folder named by a hash of its source and of 
 that it imports from, and a change compiles again what it can reach, and nothing else.
 """
 
+import fcntl
 import os
 import re
 import threading
@@ -85,12 +86,29 @@ class Compiled(Generic[P, R]):
         ambient = config.CACHE_DIR
         config.CACHE_DIR = _cache_folder(function.__module__) or ambient
         try:
-            made = numba.njit(cache=True, nogil=True, **self._options)(function)
+            made: Any = numba.njit(cache=True, nogil=True, **self._options)(function)
         finally:
             config.CACHE_DIR = ambient
+        kept = made._cache._cache_file  # noqa: SLF001 - no other way to it
+        kept.save = _by_one_process_at_a_time(kept.save, made._cache.cache_path)  # noqa: SLF001
         made.get_call_template = _whatever_the_constant(made.get_call_template)
         known[function.__name__] = made  # callers in its own module skip this object
         return cast("Callable[P, R]", made)
+
+
+def _by_one_process_at_a_time(save: Callable[[Any, Any], None], folder: str) -> Callable[..., None]:
+    """Let a process read the index, number its file and write both before another one does.
+
+    numba does not: two processes that compile one function for other types number their files
+    alike, and the index may then name the machine code of the one for the types of the other.
+    """
+
+    def alone(key: Any, data: Any) -> None:  # noqa: ANN401 - numba's
+        with (Path(folder) / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            save(key, data)
+
+    return alone
 
 
 def _whatever_the_constant(template: Callable[..., Any]) -> Callable[..., Any]:

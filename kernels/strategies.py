@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.averages import sma
 from kernels.backtest_lines import (
+    average_crossover,
     channel,
     deviation_score,
     opening,
@@ -28,8 +28,6 @@ from kernels.backtest_signals import (
     DIRECTIONS,
     ENDS,
     breakout,
-    crossover,
-    held,
     opening_range,
     ordered,
     reversal,
@@ -75,8 +73,7 @@ def sma_crossover(
     """
     require_crossover(fast, slow)
     out = words(bars.size)
-    lines = sma(bars.close, fast), sma(bars.close, slow)
-    crossover(*lines, mask_of(direction), out.view(np.uint8))
+    average_crossover(bars.close, fast, slow, mask_of(direction), out.view(np.uint8))
     return _signals(bars, out)
 
 
@@ -327,6 +324,4 @@ def _signals(bars: Bars, conditions: Words) -> Signals:
     at = np.empty(bars.size, dtype=np.int64)
     targets = np.empty(bars.size, dtype=np.int8)
     count = ordered(conditions, bars.open, bars.close, at, targets)
-    position = np.empty(bars.size, dtype=np.int8)
-    held(count, at, targets, position)
-    return Signals(position)
+    return Signals.following((at[:count].copy(), targets[:count].copy()), bars.size)

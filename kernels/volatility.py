@@ -99,7 +99,8 @@ def atr(
     highs, lows, closes = series(high, "high"), series(low, "low"), series(close, "close")
     same_length(("high", "low", "close"), highs, lows, closes)
     average = target(out, highs, lows, closes)
-    _atr(highs, lows, closes, period, kept(state, 1 + RECURRENCE_SIZE), average)
+    own = kept(state, 1 + RECURRENCE_SIZE)
+    engine.run("atr", _atr, highs, lows, closes, period, own, average)
     return average
 
 

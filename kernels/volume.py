@@ -7,6 +7,7 @@ nothing was traded, or nothing moved, an oscillator answers with the middle of i
 import numpy as np
 import numpy.typing as npt
 
+from kernels import engine
 from kernels.blocks import (
     BLOCK,
     WINDOW_BLOCK,
@@ -87,7 +88,8 @@ def mfi(  # noqa: PLR0913 - four series, a period, how it goes on
     volumes = series(volume, "volume")
     same_length(("high", "low", "close", "volume"), highs, lows, closes, volumes)
     index = target(out, highs, lows, closes, volumes)
-    _mfi(highs, lows, closes, volumes, period, kept(state, 2 * period - 1), index)
+    own = kept(state, 2 * period - 1)
+    engine.run("mfi", _mfi, highs, lows, closes, volumes, period, own, index)
     return index
 
 

@@ -25,6 +25,7 @@ comptime INT8: Int8 = 98
 comptime LANES = 8
 comptime Lanes = SIMD[DType.float64, LANES]
 comptime Flags = SIMD[DType.bool, LANES]
+comptime MANY = 2_000_000  # bars that no cache keeps: what is written goes past the caches
 comptime NAN: Float64 = Float64(0.0) / Float64(0.0)
 
 
@@ -79,6 +80,31 @@ def store(p: Numbers, row: Int, value: Lanes):
 def stream(p: Numbers, row: Int, value: Lanes):
     """Store past the caches; `p` is aligned to 64 bytes. Whoever streams ends with `fence`."""
     p.unsafe_offset(row * LANES).unsafe_store[alignment=64, non_temporal=True](value)
+
+
+@always_inline
+def is_on_line(*lines: Numbers) -> Bool:
+    """Say whether each begins on a cache line."""
+    var bits = 0
+    for i in range(len(lines)):
+        bits |= Int(lines[i])
+    return bits & 63 == 0
+
+
+@always_inline
+def up_to_line(line: Numbers, count: Int) -> Int:
+    """Return after how many of `count` bars the last cache line begins; `count` if none does."""
+    var over = (Int(line.unsafe_offset(count)) >> 3) & (LANES - 1)
+    return count - over if over < count else count
+
+
+@always_inline
+def write[is_streamed: Bool](line: Numbers, i: Int, value: Lanes):
+    """Store eight bars, past the caches where they are a cache line and that is wanted."""
+    comptime if is_streamed:
+        line.unsafe_offset(i).unsafe_store[alignment=64, non_temporal=True](value)
+    else:
+        line.unsafe_offset(i).unsafe_store(value)
 
 
 @always_inline

@@ -12,10 +12,12 @@ from lanes import (
 )
 from moments import bollinger as write_bands
 from panel import rows, tiles
+from series import atr as write_atr
 from series import macd as write_macd
 from series import rsi as write_rsi
 from series import smooth
 from sums import ROOM, window_total
+from volume import mfi as write_mfi
 
 comptime INTERFACE = 1
 
@@ -105,6 +107,35 @@ def bollinger(
         data(close), size(close), period, width, data(state), size(state),
         data(lower), data(middle), data(upper),
         data(percent_b), data(bandwidth), data(sigma), size(sigma) > 0,
+    )
+    return DONE
+
+
+@export
+def atr(
+    high: Array64, low: Array64, close: Array64, period: Int, state: Array64, out_: Array64
+) abi("C") -> Int:
+    if not are_plain(high, low, close, state, out_):
+        return OTHER_ARRAY
+    write_atr(
+        data(high), data(low), data(close), size(close), period, data(state), size(state),
+        data(out_),
+    )
+    return DONE
+
+
+@export
+def mfi(
+    high: Array64, low: Array64, close: Array64, volume: Array64, period: Int, state: Array64,
+    out_: Array64,
+) abi("C") -> Int:
+    if not are_plain(high, low, close, volume, state, out_):
+        return OTHER_ARRAY
+    if 2 * period > ROOM:
+        return REFUSED
+    write_mfi(
+        data(high), data(low), data(close), data(volume), size(close), period, data(state),
+        size(state), data(out_),
     )
     return DONE
 

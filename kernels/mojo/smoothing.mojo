@@ -49,8 +49,13 @@ struct Powers(TrivialRegisterPassable):
         self.q8 = self.q4 * self.q4
 
     @always_inline
+    def two[n: Int](self, values: Vector[n], before: Vector[n]) -> Vector[n]:
+        """Return what values, and those one bar before, put into the average."""
+        return self.weight * (values + self.q * before)
+
+    @always_inline
     def _two[n: Int](self, values: Numbers, i: Int) -> Vector[n]:
-        return self.weight * (at[n](values, i + 1) + self.q * at[n](values, i))
+        return self.two[n](at[n](values, i + 1), at[n](values, i))
 
     @always_inline
     def _four[n: Int](self, work: Numbers, i: Int) -> Vector[n]:

@@ -123,6 +123,7 @@ def test_what_a_check_counts_is_a_number(done: Workshop) -> None:
     assert not any(isinstance(v, dg.TextMetadataValue) for v in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("months", "stale_only", "words"),
     [
@@ -140,6 +141,7 @@ def test_a_run_says_in_how_many_partitions_its_checks_passed(
     assert words in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["candles", "levels", "labels"])
 def test_what_can_be_drawn_is_drawn(done: Workshop, group: str) -> None:
     (stage,) = stages_of("H4", groups=[group])

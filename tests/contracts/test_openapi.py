@@ -92,6 +92,7 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), marked(OPERATIONS, lambda x: x[1]))
 def test_no_question_breaks_the_description(description: Any, method: str, path: str) -> None:
     operation = description[path][method]
@@ -115,6 +116,7 @@ def test_no_question_breaks_the_description(description: Any, method: str, path:
     ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", marked(COMPUTATIONS, str))
 def test_what_the_description_allows_is_read_and_nothing_else(description: Any, path: str) -> None:
     operation = description[path]["POST"]

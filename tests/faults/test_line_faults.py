@@ -41,6 +41,8 @@ from tests.fakes.updates import updated
 from tests.faults import line_child
 from wavehouse.updating import Request
 
+pytestmark = pytest.mark.slow
+
 STAGES = stages_of("H4")
 REQUEST = Request(targets=("labels", "features"), instrument="BTC", timeframes=("H4",))
 CHILD = Path(line_child.__file__)

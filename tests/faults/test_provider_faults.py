@@ -17,6 +17,8 @@ from providers.binance.provider import BinanceProvider
 from providers.csv.provider import CsvProvider
 from tests.fakes.exchange import Exchange, Fault
 
+pytestmark = pytest.mark.slow
+
 START_US = 1_609_459_200_000_000
 MINUTE_US = 60_000_000
 N = 2_300  # three pages

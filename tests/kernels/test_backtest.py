@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernels.backtest import Backtest, backtest, settings_of
 from kernels.backtest_equity import SUMS, followed
-from kernels.backtest_orders import Account, Bars, Signals
+from kernels.backtest_orders import AT_CLOSE, Account, Bars, Signals
 from kernels.backtest_trades import COLUMNS, REASONS, traded
 from kernels.performance_metrics import Metrics, measured
 from tests.naive import backtest as naive
@@ -326,6 +326,41 @@ def test_a_curve_longer_than_a_piece_is_measured_the_same() -> None:
         assert getattr(out.metrics, name) == pytest.approx(figures[name], rel=1e-9), name
     held = run(lifted, [1] * 20_000, account).metrics
     np.testing.assert_allclose(out.buy_and_hold, held, rtol=1e-9)
+
+
+def test_many_trades_over_pieces_are_measured_by_their_curve() -> None:
+    rng = np.random.default_rng(8)
+    close = 50.0 * np.exp(rng.normal(0.0, 1e-3, 20_001).cumsum())
+    position = np.repeat(rng.integers(-1, 2, 2001), 10)[: close.size]
+    out = run(Bars(open=close, close=close), position.tolist())
+    returns = np.diff(out.equity) / out.equity[:-1]
+    assert out.metrics.total_trades > 800
+    assert out.metrics.sharpe_per_bar == pytest.approx(returns.mean() / returns.std(ddof=1))
+    deepest = (out.equity / np.maximum.accumulate(out.equity)).min() - 1.0
+    assert out.metrics.max_drawdown == pytest.approx(deepest, rel=1e-12)
+
+
+def test_positions_that_follow_orders_give_these_orders() -> None:
+    at, targets = np.array([2, 5, 7]), np.array([1, -1, 0], dtype=np.int8)
+    signals = Signals.following((at, targets), 9)
+    assert signals.position.tolist() == [0, 0, 1, 1, 1, -1, -1, 0, 0]
+    assert signals.orders[0] is at
+    again = Signals(signals.position).orders
+    assert [x.tolist() for x in again] == [at.tolist(), targets.tolist()]
+    with pytest.raises(ValueError, match="read-only"):
+        signals.position[0] = 1  # it would not be what the orders say
+
+
+def test_a_position_that_ends_at_a_close_is_not_in_the_positions() -> None:
+    at, targets = np.array([1, 2]), np.array([1, AT_CLOSE], dtype=np.int8)
+    signals = Signals.following((at, targets), 4)
+    assert signals.position.tolist() == [0, 1, 0, 0]
+    assert signals.orders[1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("close", "highest"), [([], 0.0), ([2.0, 5.5, 1e-300], 5.5)])
+def test_bars_know_their_highest_close(close: list[float], highest: float) -> None:
+    assert Bars(open=close, close=close).highest_close == highest
 
 
 @pytest.mark.parametrize(

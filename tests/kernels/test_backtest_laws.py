@@ -45,7 +45,9 @@ def run(bars: Bars, signals: Signals, account: Account) -> Backtest:
 
 
 def shown(bars: Bars, change: Any) -> Bars:
-    return Bars(**{f.name: change(getattr(bars, f.name)) for f in dataclasses.fields(Bars)})
+    return Bars(
+        **{f.name: change(getattr(bars, f.name)) for f in dataclasses.fields(Bars) if f.init}
+    )
 
 
 @settings(deadline=None, max_examples=100)
@@ -55,7 +57,7 @@ def test_later_bars_change_nothing(
 ) -> None:
     bars, others = walk(60, seed), walk(60, seed + 1)
     cut = data.draw(st.integers(0, 60))
-    columns = {f.name: getattr(bars, f.name).copy() for f in dataclasses.fields(Bars)}
+    columns = {f.name: getattr(bars, f.name).copy() for f in dataclasses.fields(Bars) if f.init}
     for column, values in columns.items():
         values[cut:] = getattr(others, column)[cut:]
     account = Account(lot_size=data.draw(st.sampled_from([0.0, 1.0])))

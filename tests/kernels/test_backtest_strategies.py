@@ -9,11 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.averages import sma
 from kernels.backtest import Backtest, backtest
-from kernels.backtest_lines import deviation_score
+from kernels.backtest_lines import average_crossover, deviation_score
 from kernels.backtest_orders import Account, Bars
-from kernels.backtest_signals import ENTER_LONG, ENTER_SHORT, TAKE_LONG, TAKE_SHORT, ordered
+from kernels.backtest_signals import (
+    DIRECTIONS,
+    ENTER_LONG,
+    ENTER_SHORT,
+    TAKE_LONG,
+    TAKE_SHORT,
+    crossover,
+    ordered,
+)
 from kernels.backtest_words import changes, packed_bytes, words
+from kernels.gate import series
 from kernels.strategies import (
     STRATEGIES,
     bollinger_reversion,
@@ -49,6 +59,18 @@ def test_crossover_agrees(given_bars: Bars, fast: int, more: int, side: str) -> 
     got = sma_crossover(given_bars, fast=fast, slow=fast + more, direction=side).position
     close = given_bars.close.tolist()
     assert got.tolist() == naive.sma_crossover(close, fast, fast + more, side)
+
+
+@pytest.mark.parametrize("n", [8191, 8192, 8193, 20_001])
+@pytest.mark.parametrize(("fast", "slow"), [(1, 2), (7, 300), (3, 9000)])
+def test_a_crossover_in_pieces_is_that_of_the_whole_averages(n: int, fast: int, slow: int) -> None:
+    close = 50.0 + np.random.default_rng(n).normal(0.0, 0.6, n).cumsum() / 10.0
+    close[100:130] = close[99]  # equal averages for a while
+    whole, pieces = words(n), words(n)
+    mask = DIRECTIONS["both"]
+    crossover(sma(close, fast), sma(close, slow), mask, whole.view(np.uint8))
+    average_crossover(series(close, "close"), fast, slow, mask, pieces.view(np.uint8))
+    assert pieces.tolist() == whole.tolist()
 
 
 @settings(deadline=None, max_examples=150)

@@ -49,6 +49,7 @@ def slow(
     return NONE, -1
 
 
+@pytest.mark.slow
 @BY_METHOD
 @settings(deadline=None)
 @given(n=st.integers(1, 60), seed=st.integers(0, 10**6), data=st.data())

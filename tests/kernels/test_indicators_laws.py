@@ -102,6 +102,7 @@ def some_parameters(data: st.DataObject, kernel: StatefulKernel, most: float) ->
     return resolved
 
 
+@pytest.mark.slow
 @by_registry
 @settings(max_examples=40, deadline=None)
 @given(given_bars=bars_with_gaps(), data=st.data())
@@ -216,6 +217,7 @@ def test_a_step_takes_as_long_after_a_million_bars_as_after_a_thousand(
     assert min(spent[id(late)]) < 1.5 * min(spent[id(early)])
 
 
+@pytest.mark.slow
 @by_registry
 @settings(max_examples=25, deadline=None)
 @given(given_bars=bars_with_gaps(), other=bars(least=140), data=st.data())
@@ -251,6 +253,7 @@ def test_warm_up_follows_from_the_parameters(kernel: StatefulKernel, data: st.Da
     assert list(np.flatnonzero(np.all(known, axis=0))) == [first, first + 1]
 
 
+@pytest.mark.slow
 @by_registry
 @settings(max_examples=25, deadline=None)
 @given(given_bars=bars(least=1), data=st.data())

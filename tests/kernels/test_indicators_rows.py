@@ -36,6 +36,7 @@ def row(columns: Columns, i: int) -> Columns:
     return {name: x[i] for name, x in columns.items()}
 
 
+@pytest.mark.slow
 @by_registry
 @settings(max_examples=15, deadline=None)
 @given(
@@ -53,6 +54,7 @@ def test_a_row_has_the_bits_that_it_has_alone(
         assert_same_bits(tuple(x[i] for x in together), alone)
 
 
+@pytest.mark.slow
 @by_registry
 def test_many_groups_of_rows_have_the_bits_of_each(kernel: StatefulKernel) -> None:
     columns = made_rows(130, 600, 3, 0.01)  # more than are worked on at once

@@ -87,6 +87,7 @@ def test_a_second_process_compiles_nothing(house: Path) -> None:
     assert _run(house, call) == "0 1"
 
 
+@pytest.mark.slow
 def test_constants_and_variables_share_one_machine_code(house: Path) -> None:
     (house / "kernels" / "outer.py").write_text(
         "from kernels.inner import scale\nfrom kernels.jit import compiled\n\n"
@@ -97,12 +98,48 @@ def test_constants_and_variables_share_one_machine_code(house: Path) -> None:
     assert seen == "9.0 [(int64,)]"
 
 
+WRITER = """
+import pathlib, sys, time
+import numba.core.caching as caching
+from kernels.inner import scale
+
+read = caching.IndexDataCacheFile._load_index
+def slowly(cache):
+    index = read(cache)
+    time.sleep(0.5)  # longer than the other takes to come here
+    return index
+caching.IndexDataCacheFile._load_index = slowly
+
+pathlib.Path(sys.argv[1]).touch()
+while len(list(pathlib.Path.cwd().glob("ready-*"))) < 2:
+    time.sleep(0.01)
+print(scale({number}))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_keep_the_machine_code_of_both(house: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "PYTHON"))}
+    writers = [
+        subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-c", WRITER.format(number=number), f"ready-{number}"],
+            cwd=house, env=environment, stdout=subprocess.PIPE, text=True,
+        )
+        for number in ("7", "7.5")
+    ]  # fmt: skip
+    assert [writer.communicate(timeout=60)[0].strip() for writer in writers] == ["21.0", "22.5"]
+    code = "from kernels.inner import scale; print(scale(7), scale(7.5), {})"
+    found = _run(house, code.format("sum(scale.dispatcher.stats.cache_hits.values())"))
+    assert found == "21.0 22.5 2"  # both were read, neither was compiled again
+
+
 def test_importing_every_kernel_does_not_import_numba() -> None:
     modules = ", ".join(f"kernels.{p.stem}" for p in KERNELS.glob("*.py") if p.stem != "__init__")
     seen = _run(KERNELS.parent, f"import sys; import {modules}; print('numba' in sys.modules)")
     assert seen == "False"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_leaves_numba_its_own_choice(house: Path) -> None:
     (house / ".numba_cache").write_text("a file where the folder should be")
     assert _run(house, "from kernels.outer import twice; print(twice(1.0))") == "6.0"

@@ -485,6 +485,7 @@ def _number(text: str) -> float:
     return float(text) if text.strip() not in {"", "NaN"} else np.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", LEAN, ids=lambda r: f"{r.source}:{r.column}")
 def test_agrees_with_lean(reference: Reference, shared_data: Path) -> None:
     bars = lean_bars(shared_data / "refs" / "lean" / reference.source)

@@ -49,6 +49,7 @@ def test_the_filters_are_pywavelets(moments: int) -> None:
     np.testing.assert_allclose(filters(moments)[1::2], high[::-1], rtol=1e-15)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.one_of(st.integers(0, 260), st.integers(BLOCK, BLOCK + 300)),

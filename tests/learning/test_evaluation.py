@@ -18,6 +18,8 @@ from learning.training_set import TrainingSet
 from learning.xgboost_model import XGBoostModel
 from market.errors import LearningError, NotEnoughDataError
 
+pytestmark = pytest.mark.slow
+
 PastAndFuture = Callable[..., tuple[TrainingSet, TrainingSet]]
 Judged = tuple[Bundle, Bundle, TrainingSet]
 

@@ -15,6 +15,8 @@ from learning.training_set import TrainingSet
 from learning.xgboost_model import XGBoostModel
 from market.errors import ModelNotFoundError, NotEnoughDataError
 
+pytestmark = pytest.mark.slow
+
 Simulate = Callable[..., TrainingSet]
 PastAndFuture = Callable[..., tuple[TrainingSet, TrainingSet]]
 

@@ -36,6 +36,7 @@ def booster(request: pytest.FixtureRequest) -> xgb.Booster:
     return xgb.train(settings, xgb.DMatrix(x, y, base_margin=start), num_boost_round=rounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 1_000])
 @pytest.mark.parametrize("missing", [0.0, 0.2, 1.0])
 def test_margins_are_the_package_s_bit_for_bit(

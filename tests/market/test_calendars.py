@@ -169,6 +169,7 @@ def test_horizons_count_scheduled_bars_and_skip_what_is_closed() -> None:
     assert texts(CRYPTO.horizon_ends(Timeframe.M1, [us("2021-01-01")], 6)) == ["2021-01-01T00:06"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calendar", [FX, CRYPTO, US], ids=lambda c: c.name)
 @pytest.mark.parametrize("timeframe", [Timeframe.H1, Timeframe.H4, Timeframe.D, Timeframe.W])
 @pytest.mark.parametrize("bars", [1, 6, 100])

@@ -133,6 +133,7 @@ def test_a_month_that_dagster_adds_is_made_where_it_can_be(made: Workshop) -> No
     assert made.line.lake.months("labels", "H4", "BTC") == (MARCH, APRIL, MAY)
 
 
+@pytest.mark.slow
 def test_a_month_that_was_asked_fails_by_name(made: Workshop) -> None:
     backfill = Backfill(made, [LABELS], [MAY])
     result = backfill.run(LABELS, [MAY])

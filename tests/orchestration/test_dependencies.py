@@ -15,6 +15,8 @@ from tests.fakes.line import (
     stages_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workshop:

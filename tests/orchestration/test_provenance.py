@@ -31,6 +31,8 @@ from tests.fakes.line import (
     stages_of,
 )
 
+pytestmark = pytest.mark.slow
+
 STAGES = stages_of("H4")
 RAW, CANDLES, LEVELS, LABELS, FEATURES = STAGES
 ROW = 1044  # an hour of 13 April

@@ -40,6 +40,7 @@ def schedule_tick(
         return list(schedule.evaluate_tick(context).run_requests or [])
 
 
+@pytest.mark.slow
 def test_the_running_month_of_every_instrument_is_asked_for(line: Line) -> None:
     requests = schedule_tick(line, "running_month", NOW)
     assert [r.partition_key for r in requests] == ["BTC|2017-06-01", "EUR|2017-06-01"]
@@ -48,6 +49,7 @@ def test_the_running_month_of_every_instrument_is_asked_for(line: Line) -> None:
     assert not {r.run_key for r in later} & {r.run_key for r in requests}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "now",
     [dt.datetime(2017, 6, 1, 0, 5, tzinfo=dt.UTC), dt.datetime(2017, 6, 30, 23, 5, tzinfo=dt.UTC)],

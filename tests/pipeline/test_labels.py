@@ -200,6 +200,7 @@ def test_a_week_on_an_hourly_path_looks_two_months_ahead() -> None:
     assert labels.months_ahead(Timeframe.W, 6) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calendar", ["crypto", "fx", "us_equity"])
 @pytest.mark.parametrize("timeframe", list(Timeframe))
 @pytest.mark.parametrize("horizon", [1, 6, 100])

@@ -105,6 +105,7 @@ def test_every_planted_leak_is_found(bitcoin: Month, leak: str) -> None:
         assert not certificate.passed, f"seed {seed}, cuts {certificate.cuts_us}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 def test_a_path_that_starts_at_the_open_is_found_by_the_altered_path(
     euro: pl.DataFrame, timeframe: Timeframe

@@ -136,6 +136,7 @@ def test_blocks_of_a_walk_forward_do_not_know_each_other(case: Case) -> None:
             assert earlier.matured_at.max() < later.t_c.min()
 
 
+@pytest.mark.slow
 @given(case=cases())
 @settings(max_examples=200, deadline=None)
 def test_nothing_more_is_dropped_than_purge_and_embargo_ask(case: Case) -> None:

@@ -66,6 +66,7 @@ def _instrument(calendar: str, timeframe: Timeframe) -> Instrument:
     return Instrument("X", "any", calendar, "csv", "X", timeframe, 0.01, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", list(Timeframe))
 @pytest.mark.parametrize("calendar", ["fx", "crypto", "us_equity"])
 def test_close_stamps_go_back_to_the_opens_of_the_calendar(

@@ -323,6 +323,7 @@ def test_runs_that_others_left_fail_at_the_start(database: Database, tmp_path: P
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_servers_share_a_database(database: Database, tmp_path: Path) -> None:
     other = Database.at(tmp_path / "data" / "w.db")
     with serving(database, tmp_path) as one, serving(other, tmp_path) as two:

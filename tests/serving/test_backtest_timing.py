@@ -54,6 +54,7 @@ def test_a_date_is_read_in_every_usual_form(text: str, expected: str) -> None:
     assert instants(["2023-01-06", text], "dates")[1] == us(expected)
 
 
+@pytest.mark.slow
 @given(
     moments=st.lists(
         st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2199, 12, 31)),  # noqa: DTZ001 - the offset follows

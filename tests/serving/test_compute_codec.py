@@ -52,6 +52,7 @@ def outcome(body: bytes) -> Any:
     return found.symbol, found.columns["close"].tolist(), dict(found.parameters)
 
 
+@pytest.mark.slow
 @given(
     body=st.fixed_dictionaries(
         {},

@@ -175,7 +175,7 @@ def test_a_body_may_be_larger_than_elsewhere_and_no_larger_than_that(tmp_path: P
 
 
 def test_an_address_asks_so_often_and_no_oftener(tmp_path: Path) -> None:
-    with served(tmp_path, compute_rate_limit="3/hour") as client:
+    with served(tmp_path, compute_rate_limit="3/year") as client:
         left = []
         for _ in range(3):
             response = client.post("/compute/sma", json=BODY)
@@ -183,7 +183,7 @@ def test_an_address_asks_so_often_and_no_oftener(tmp_path: Path) -> None:
             assert response.headers["x-ratelimit-limit"] == "3"
             left.append(response.headers["x-ratelimit-remaining"])
         assert left == ["2", "1", "0"]
-    with served(tmp_path, compute_rate_limit="3/hour") as client:
+    with served(tmp_path, compute_rate_limit="3/year") as client:
         for sent in (b"nonsense", b"{}", TEXT.replace(b"2.0", b"-2.0")):
             response = client.post("/compute/sma", content=sent, headers=JSON_TYPE)
             assert response.status_code == 422
@@ -191,7 +191,7 @@ def test_an_address_asks_so_often_and_no_oftener(tmp_path: Path) -> None:
         assert left[3:] == ["2", "1", "0"]
         response = client.post("/compute/rsi", content=b"nonsense")
         assert refusal(response)[:2] == (429, "TOO_MANY_REQUESTS")
-        assert 1 <= int(response.headers["retry-after"]) <= 3600
+        assert 1 <= int(response.headers["retry-after"]) <= 366 * 86_400
         assert response.headers["x-ratelimit-remaining"] == "0"
         assert client.get("/models").status_code == 200
 
@@ -201,17 +201,17 @@ def test_a_forwarded_address_is_believed_only_from_a_proxy_that_is_named(tmp_pat
         headers = {"x-forwarded-for": forwarded}
         return client.post("/compute/sma", json=BODY, headers=headers).status_code
 
-    with served(tmp_path, compute_rate_limit="1/hour") as client:
+    with served(tmp_path, compute_rate_limit="1/year") as client:
         assert [ask(client, "192.0.2.1"), ask(client, "192.0.2.2")] == [200, 429]
-    with served(tmp_path, compute_rate_limit="1/hour", trusted_proxies="198.51.100.0/24") as client:
+    with served(tmp_path, compute_rate_limit="1/year", trusted_proxies="198.51.100.0/24") as client:
         assert [ask(client, "192.0.2.1"), ask(client, "192.0.2.2")] == [200, 200]
         assert ask(client, "192.0.2.9, 192.0.2.1") == 429  # who sent it to the proxy
-    with served(tmp_path, compute_rate_limit="1/hour", trusted_proxies="10.0.0.1") as client:
+    with served(tmp_path, compute_rate_limit="1/year", trusted_proxies="10.0.0.1") as client:
         assert [ask(client, "192.0.2.1"), ask(client, "192.0.2.2")] == [200, 429]
 
 
 def test_addresses_are_counted_apart_and_ipv6_by_network() -> None:
-    limit = RateLimit("1/hour")
+    limit = RateLimit("1/year")
     limit.take("192.0.2.1")
     limit.take("192.0.2.2")
     limit.take("2001:db8::1")
@@ -486,7 +486,7 @@ def test_a_computation_is_told_in_one_line(
     ):
         client.post("/compute/sma", json=BODY)
         client.post("/compute/sma", json=BODY)
-    first, second = (json.loads(r.getMessage()) for r in caplog.records)
+    first, second = (json.loads(r.getMessage()) for r in caplog.records if r.name == REQUEST_LOG)
     assert set(first) == {
         "timestamp", "level", "endpoint", "symbol", "period", "data_points",
         "computation_time_ms", "mojo_used", "cache_hit",

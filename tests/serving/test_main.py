@@ -83,6 +83,7 @@ def _damage_artefact(home: Path) -> None:
     (home / "mlruns" / "artifacts" / "1" / BUNDLE_FOLDER / BUNDLE_FILE).write_text('{"format": 1')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "status", "code", "reason"),
     [

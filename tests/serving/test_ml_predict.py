@@ -104,7 +104,7 @@ def test_where_nothing_is_served_no_model_is_found(world: World) -> None:
 
 def test_predictions_count_against_the_rate_and_in_the_metrics(world: World) -> None:
     world.register(1)
-    world.settings = world.settings.model_copy(update={"compute_rate_limit": "2/minute"})
+    world.settings = world.settings.model_copy(update={"compute_rate_limit": "2/year"})
     with world.client() as client:
         assert ask(client).headers["x-ratelimit-remaining"] == "1"
         ask(client, features={"x": 1.0})

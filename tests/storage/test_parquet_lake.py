@@ -358,6 +358,7 @@ READS: dict[str, Callable[[ParquetLake, PartitionRef], object]] = {
 OF_A_POINTER = {"find", "resolve", "months", "versions", "newest", "write", "drop"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "refused"),
     [
