@@ -23,10 +23,14 @@ Progress = Callable[[PartitionKey, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync did, in partitions; ``rows`` are those that were moved."""
+    """What a sync did, in partitions; ``rows`` are those that were moved.
+
+    ``extra`` are in the warehouse alone and were left there, ``dropped`` were taken away.
+    """
 
     moved: int
     unchanged: int
+    extra: int
     dropped: int
     rows: int
 
@@ -41,11 +45,16 @@ class Difference:
 
 
 def sync(
-    lake: ParquetLake, warehouse: ClickHouseLake, *, on_partition: Progress | None = None
+    lake: ParquetLake,
+    warehouse: ClickHouseLake,
+    *,
+    prune: bool = False,
+    on_partition: Progress | None = None,
 ) -> Synced:
     """Make the warehouse say what the lake says; only what differs is read and written.
 
-    A partition that the lake no longer has loses its pointer in the warehouse, not its rows.
+    A partition that the lake does not have stays, unless ``prune``: then it loses its pointer in
+    the warehouse, not its rows (a lake that is empty by mistake must not empty a warehouse).
     Raises ``CorruptPartitionError`` where a file of the lake does not hash to its name: nothing
     damaged is passed on.
     """
@@ -59,10 +68,17 @@ def sync(
             moved, rows = moved + 1, rows + ref.rows
         if on_partition is not None:
             on_partition(key, done, len(keys))
-    gone = there.difference(keys)
-    for key in sorted(gone):
-        warehouse.drop(key)
-    return Synced(moved=moved, unchanged=len(keys) - moved, dropped=len(gone), rows=rows)
+    extra = there.difference(keys)
+    if prune:
+        for key in sorted(extra):
+            warehouse.drop(key)
+    return Synced(
+        moved=moved,
+        unchanged=len(keys) - moved,
+        extra=0 if prune else len(extra),
+        dropped=len(extra) if prune else 0,
+        rows=rows,
+    )
 
 
 def verify(

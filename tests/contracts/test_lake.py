@@ -1,5 +1,6 @@
 """What every lake promises, whatever it is made of."""
 
+import datetime as dt
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,11 +39,13 @@ WAREHOUSES = [
 
 @pytest.fixture(scope="session")
 def chdb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    warehouses.need_engine()
     return tmp_path_factory.mktemp("chdb")  # an engine has one folder a process
 
 
 @pytest.fixture(scope="session")
 def gateway_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    warehouses.need_engine()
     with warehouses.gateway(tmp_path_factory.mktemp("gateway")) as port:
         yield port
 
@@ -133,6 +136,50 @@ def test_an_old_version_can_be_read_after_a_rewrite(lake: Lake) -> None:
     assert lake.resolve(KEY) == new
     assert lake.read([old])["close"][0] == pytest.approx(1.1)
     assert lake.read([new])["close"][0] == pytest.approx(2.1)
+
+
+def awkward() -> pl.DataFrame:
+    """Rows of a DST night to the microsecond: nulls beside NaN, infinities, other scripts."""
+    instants = [
+        dt.datetime(2017, 3, 26, 0, 59, 59, 999_999, tzinfo=dt.UTC),
+        dt.datetime(2017, 3, 26, 1, 0, 0, 1, tzinfo=dt.UTC),
+        dt.datetime(2017, 3, 26, 1, 0, 0, 1, tzinfo=dt.UTC),
+        dt.datetime(2017, 3, 26, 2, 30, tzinfo=dt.UTC),  # in Europe an hour that is skipped
+    ]
+    rows = candles("2017-03", 4, instrument="ÜNÏ/日経 'x\\\n")
+    return rows.with_columns(
+        pl.Series("ts", instants, dtype=pl.Datetime("us", "UTC")),
+        pl.Series("volume", [None, float("nan"), -0.0, float("-inf")]),
+        pl.Series("source", ["", "'; DROP TABLE candles; --", "€", None]),
+        pl.Series("complete", [True, None, False, True]),
+        pl.Series("n_missing", [2**31 - 1, None, -(2**31), 0], dtype=pl.Int32),
+    )
+
+
+def test_awkward_values_come_back_with_the_same_version(lake: Lake) -> None:
+    key = KEY.at("2017-03")
+    ref = lake.write(key, awkward(), code_version="", inputs={})
+    assert ref == MemoryLake().write(key, awkward(), code_version="", inputs={})
+    read = lake.read([ref])
+    assert_frame_equal(read, awkward(), check_exact=True)
+    assert read["volume"].is_null().to_list() == [True, False, False, False]
+    assert not np.signbit(read["volume"].to_numpy()[2])  # there is one zero
+    assert read.schema["ts"] == read.schema["known_at"] == pl.Datetime("us", "UTC")
+    assert_frame_equal(lake.row(ref, ref.last_us), awkward().tail(1), check_exact=True)
+
+
+def test_the_same_rows_written_again_are_the_same_partition(lake: Lake) -> None:
+    refs = {write(lake).version for _ in range(3)}
+    assert len(refs) == 1
+    assert lake.read([lake.resolve(KEY)]).height == 10
+    assert lake.newest(*SERIES, rows=100).height == 10
+
+
+def test_a_partition_can_become_empty_and_what_it_was_again(lake: Lake) -> None:
+    full, empty, again = write(lake), write(lake, n=0), write(lake)
+    assert full == again != empty
+    assert lake.read([empty]).is_empty()
+    assert_frame_equal(lake.read([lake.resolve(KEY)]), candles("2017-05", 10), check_exact=True)
 
 
 def test_other_provenance_moves_the_pointer_and_keeps_the_version(lake: Lake) -> None:
@@ -323,6 +370,27 @@ def test_the_writers_place_is_free_again_after_an_error(lake: Lake) -> None:
         _ = 1 // 0
     with ThreadPoolExecutor(1) as pool:
         pool.submit(write, lake).result()
+
+
+@pytest.mark.slow
+def test_of_writers_at_the_same_time_one_counts_and_the_others_are_told(lake: Lake) -> None:
+    start = threading.Barrier(4)
+
+    def rewrite(shift: float) -> PartitionRef | None:
+        start.wait()
+        try:
+            return write(lake, shift=shift)
+        except PartitionBusyError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(rewrite, (1.0, 2.0, 3.0, 4.0)))
+    written = [ref for ref in done if ref is not None]
+    assert written
+    assert lake.resolve(KEY) in written
+    for ref in written:
+        shift = float(1 + done.index(ref))
+        assert_frame_equal(lake.read([ref]), candles("2017-05", 10, shift=shift))
 
 
 @pytest.mark.slow

@@ -1,12 +1,22 @@
 """Warehouses for tests: chdb in this process, and a server's HTTP interface in one of its own."""
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 GATEWAY = Path(__file__).with_name("clickhouse_gateway.py")
+
+
+def need_engine() -> None:
+    """Skip, and say why, where the client or the engine is not installed."""
+    for module, where in (("clickhouse_connect", "extra clickhouse"), ("chdb", "group dev")):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} ({where}) is not installed: nothing ran over ClickHouse")
 
 
 @contextmanager
