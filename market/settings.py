@@ -71,6 +71,15 @@ class BackfillSettings(BaseSettings):
     stall_s: Annotated[float, Field(gt=0)] = 600.0  # without an event, a server's run is dead
 
 
+class WarehouseSettings(BaseSettings):
+    """ClickHouse in the lake's place, where one machine ends."""
+
+    model_config = _config("WAREHOUSE_")
+
+    lease_s: Annotated[float, Field(gt=0)] = 120.0  # a killed writer keeps its series for so long
+    dsn: SecretStr = SecretStr("")  # clickhouse://… or chdb:///folder; empty: the Parquet lake
+
+
 class ProviderSettings(BaseSettings):
     """Market data sources that lie on a network."""
 

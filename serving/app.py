@@ -120,7 +120,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
-        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
+        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes, cache=kept),
         cache=kept,
         candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
         windows=Windows(measures, kept),

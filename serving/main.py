@@ -14,6 +14,7 @@ from market.settings import (
     LearningSettings,
     ServingSettings,
     StorageSettings,
+    WarehouseSettings,
 )
 from serving.app import create_app
 from serving.backfills.launching import ProcessLauncher
@@ -27,16 +28,15 @@ def build(
     storage: StorageSettings,
     learning: LearningSettings,
     backfill: BackfillSettings | None = None,
+    warehouse: WarehouseSettings | None = None,
 ) -> FastAPI:
-    """Return the app over the Parquet lake and the model registry of these settings."""
+    """Return the app over the store and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
     from storage.database import Database  # noqa: PLC0415
-    from storage.lake import ParquetLake  # noqa: PLC0415
+    from storage.opening import open_store  # noqa: PLC0415
 
-    lake = ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
-    )
     backfill = backfill or BackfillSettings()
+    lake = open_store(home, storage, warehouse or WarehouseSettings())
     return create_app(
         serving,
         lake=lake,
