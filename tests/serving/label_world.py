@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from market.settings import ServingSettings
 from serving.app import create_app
 from tests.fakes.line import BTC, MONTHS, FrameProvider, Workshop, hourly, line_of, stages_of
-from tests.serving.fakes import FakeRegistry
+from tests.serving.fakes import UNLIMITED, FakeRegistry
 
 SOURCE: dict[str, Any] = {
     "instrument_id": "BTC",
@@ -40,7 +40,7 @@ class LabelWorld:
         Workshop(self.line).run(
             stages_of("H1", "H4", groups=["raw_candles", "candles", "levels", "labels"]), MONTHS
         )
-        self.settings = ServingSettings(compute_warm=False, compute_rate_limit="")
+        self.settings = ServingSettings(compute_warm=False, anonymous="all", **UNLIMITED)
 
     def app(self, **changes: Any) -> Any:
         """Return an app with some settings changed."""
