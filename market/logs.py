@@ -1,4 +1,4 @@
-"""The log of every process: one line an event, in JSON, on standard error, with no secret in it.
+"""The log of a process that serves: a JSON line an event, on standard error, without secrets.
 
 Belongs here: how a line looks, what surrounds it (request id, run id), what is masked. Add fields
 with ``fields``; bind what every line of a request or a run shall carry with ``bound``. Keep out:

@@ -71,7 +71,7 @@ class LearningSettings(BaseSettings):
 
 
 class LogSettings(BaseSettings):
-    """The log of every process: the API, the command line, Dagster's runs."""
+    """The log of a process that serves."""
 
     model_config = _config("WAVEHOUSE_LOG_")
 
