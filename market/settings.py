@@ -100,6 +100,15 @@ class LearningSettings(BaseSettings):
     artifact_root: str = ""  # empty: mlruns/artifacts below the home
 
 
+class LogSettings(BaseSettings):
+    """The log of a process that serves."""
+
+    model_config = _config("WAVEHOUSE_LOG_")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    form: Literal["json", "text"] = "json"
+
+
 class ServingSettings(BaseSettings):
     """The REST app."""
 
@@ -123,14 +132,24 @@ class ServingSettings(BaseSettings):
     jwt_audience: str = "wavehouse"
     jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     cors_origins: str = ""  # whose pages may call, with commas; empty: nobody's
-    log_requests: bool = True  # one JSON line a computation
+    body_timeout_s: Annotated[float, Field(gt=0)] = 120.0  # a body must have come by then
+    log_requests: bool = True  # one line a request, and one a computation
+    default_rate_limit: str = "5000/hour"  # per key, else address; empty: none. As all that follow
+    labels_rate_limit: str = "10000/hour"  # reading labels
+    labels_compute_rate_limit: str = "1000/hour"
+    backfill_rate_limit: str = "10/hour"
+    redis_url: SecretStr = SecretStr("")  # redis://…; empty: none, every process by itself
+    audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+    audit_max_rows: Annotated[int, Field(ge=1)] = 1_000_000  # the oldest go first
+    otlp_endpoint: str = ""  # http://collector:4318; empty: no traces
+    shutdown_s: Annotated[float, Field(ge=0, le=600)] = 30.0  # requests in flight may take so long
     compute_max_points: Annotated[int, Field(ge=1)] = 1_000_000  # a column
     compute_max_symbols: Annotated[int, Field(ge=1)] = 1000  # a batch
     compute_max_values: Annotated[int, Field(ge=1)] = 30_000_000  # an answer
     compute_max_body_bytes: Annotated[int, Field(ge=1)] = 64_000_000  # as sent, and as it unpacks
     compute_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     compute_threads: Annotated[int, Field(ge=1)] = 4
-    compute_rate_limit: str = "100/minute"  # per address; empty: none
+    compute_rate_limit: str = "100/minute"  # indicators, backtests, /ml/predict
     compute_cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # 0: none
     compute_cache_ttl_s: Annotated[float, Field(gt=0)] = 3600.0
     compute_warm: bool = True  # compile every kernel at the start, in the background

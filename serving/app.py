@@ -18,8 +18,10 @@ from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
 from market.settings import BackfillSettings, ServingSettings
 from serving import docs_pages, errors
+from serving.access.audit import AuditTrail
 from serving.access.keys import KeyRing
-from serving.access.middleware import AccessMiddleware
+from serving.access.middleware import AccessMiddleware, Guard
+from serving.access.rates import RateLimits
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
 from serving.backfills.launching import Launcher
@@ -32,7 +34,7 @@ from serving.dependencies import Services
 from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
 from serving.metrics_windows import EVERY_S, Windows
-from serving.middleware import RequestMiddleware
+from serving.middleware import RequestMiddleware, route_of
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
@@ -48,7 +50,9 @@ from serving.routers import (
     models,
     predict,
 )
+from serving.traces import TraceMiddleware, Tracing
 from storage.api_keys import ApiKeys
+from storage.audit_log import AuditLog
 from storage.backfill_jobs import BackfillJobs
 from storage.database import Database
 
@@ -104,13 +108,15 @@ def create_app(  # noqa: PLR0913 - every part is handed in
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
-    Without a database, backtests and trials are forgotten at the end of the lifespan. Workers that
-    share their metrics do so in ``metrics_folder``. Without a
-    launcher no backfill is taken.
+    Without a database, backtests, trials and the audit log are forgotten at the end of the
+    lifespan. Workers that share their metrics do so in ``metrics_folder``. Without a launcher no
+    backfill is taken.
     """
     measures = Metrics(metrics_folder)
     kept = open_cache(settings, measures.cache.observe)
     database = database or Database.in_memory()
+    guard = _guard(settings, database)
+    tracing = Tracing(settings.otlp_endpoint, version("wavehouse"))
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
     services = Services(
         settings=settings,
@@ -128,18 +134,23 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
-    app = bare_app(_lifespan(services))
+    app = bare_app(_lifespan(services, guard, tracing))
     errors.install(app)
-    _guard(app, settings, database)
+    app.add_middleware(AccessMiddleware, guard=guard)
+    _add_cors(app, settings)
     app.add_middleware(
         RequestMiddleware,
         metrics=measures,
         max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
         larger={
             "/compute/": settings.compute_max_body_bytes,
             "/backtest/": settings.backtest_max_body_bytes,
         },
+        is_told=settings.log_requests,
     )
+    if settings.otlp_endpoint:
+        app.add_middleware(TraceMiddleware, tracing=tracing, route_of=route_of)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
@@ -154,17 +165,23 @@ def _backfills(
     return BackfillService(jobs, settings, measures.backfills, launcher)
 
 
-def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
-    """Let in who may come in; a page of another origin asks (CORS) before it has a key."""
-    app.add_middleware(
-        AccessMiddleware,
+def _guard(settings: ServingSettings, database: Database) -> Guard:
+    """Return what lets in who may come in, and writes down who changed what."""
+    audit = AuditLog(database, keep_days=settings.audit_keep_days, max_rows=settings.audit_max_rows)
+    return Guard(
         keys=KeyRing(ApiKeys(database), remember_s=settings.key_remember_s),
         tokens=TokenVerifier(settings),
         rules=rules(
             probes=settings.open_health, metrics=settings.open_metrics, docs=settings.open_docs
         ),
+        rates=RateLimits(settings),
+        trail=AuditTrail(audit),
         anonymous=settings.anonymous,
     )
+
+
+def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
+    """Let pages of other origins ask, before they have a key."""
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(
@@ -172,15 +189,23 @@ def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["X-API-Key", "Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After", "ETag"],
+            expose_headers=[
+                "X-Request-ID",
+                "Retry-After",
+                "ETag",
+                "X-Rate-Limit-Limit",
+                "X-Rate-Limit-Remaining",
+                "X-Rate-Limit-Reset",
+            ],
         )
 
 
-def _lifespan(services: Services) -> LifespanOf:
+def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         """Load the models by alias, follow the alias, warm the kernels, yield the typed state."""
         await anyio.to_thread.run_sync(services.models.refresh)
+        await anyio.to_thread.run_sync(tracing.start)
         services.compute.start()
         services.backtests.start()
         services.backfills.start()
@@ -194,6 +219,9 @@ def _lifespan(services: Services) -> LifespanOf:
         finally:
             services.compute.close()
             await anyio.to_thread.run_sync(services.backfills.close)
+            await guard.rates.aclose()
+            await anyio.to_thread.run_sync(guard.trail.close)
+            await anyio.to_thread.run_sync(tracing.close)
             await anyio.to_thread.run_sync(services.backtests.close)
             await services.cache.aclose()
 

@@ -1,24 +1,29 @@
 """The entry point: settings in, real parts built, uvicorn started."""
 
-import logging
+import math
 import os
 from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
+from market import logs
 from market.instruments import load_instruments
 from market.settings import (
     BackfillSettings,
     HomeSettings,
     LearningSettings,
+    LogSettings,
     ServingSettings,
     StorageSettings,
     WarehouseSettings,
 )
 from serving.app import create_app
 from serving.backfills.launching import ProcessLauncher
-from serving.routers import counted
+
+WORKER_BUSY_S: Final = 60  # one that does not stir for so long is replaced
 
 
 def build(
@@ -71,19 +76,6 @@ def metrics_folder(named: str) -> Path | None:
     return folder
 
 
-def request_log(settings: ServingSettings) -> None:
-    """Write one JSON line a computation to standard error, if a setting says so."""
-    if not settings.log_requests:
-        return
-    lines = logging.getLogger(counted.REQUEST_LOG)
-    if not lines.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        lines.addHandler(handler)
-    lines.setLevel(logging.INFO)
-    lines.propagate = False
-
-
 def tracking_uri(home: Path) -> str:
     """Return where the registry lies unless a setting says otherwise."""
     return f"sqlite:///{home.resolve() / 'mlruns' / 'mlflow.db'}"
@@ -91,10 +83,9 @@ def tracking_uri(home: Path) -> str:
 
 def app() -> FastAPI:
     """Build the app from the environment: ``uvicorn --factory serving.main:app``."""
-    settings = ServingSettings()
-    request_log(settings)
+    logs.configure(LogSettings())
     return build(
-        settings,
+        ServingSettings(),
         home=HomeSettings(),
         storage=StorageSettings(),
         learning=LearningSettings(),
@@ -110,18 +101,50 @@ def run(
 ) -> None:
     """Serve until interrupted; a setting that is not given comes from the environment."""
     settings = serving or ServingSettings()
+    logs.configure(LogSettings())
     built = build(
         settings,
         home=home or HomeSettings(),
         storage=storage or StorageSettings(),
         learning=learning or LearningSettings(),
     )
-    request_log(settings)
-    uvicorn.run(
-        built,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,  # counted and timed by our own middleware
-        server_header=False,
-        proxy_headers=False,  # a setting of ours says who is believed
+    uvicorn.run(built, **_options(settings))
+
+
+def run_workers(workers: int, serving: ServingSettings | None = None) -> None:
+    """Serve with several processes on one port, each built from the environment.
+
+    Of the settings that are given, only the address reaches them. A worker that dies is replaced.
+    """
+    settings = serving or ServingSettings()
+    logs.configure(LogSettings())
+    config = uvicorn.Config(
+        "serving.main:app",
+        factory=True,
+        workers=workers,
+        timeout_worker_healthcheck=WORKER_BUSY_S,
+        **_options(settings),
     )
+    _Workers(config, sockets=[config.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """Uvicorn's, that stops listening as soon as it is asked to stop."""
+
+    def terminate_all(self) -> None:
+        """Close its own socket: connections that no worker takes any more would wait there."""
+        for socket in self.sockets:
+            socket.close()
+        super().terminate_all()
+
+
+def _options(settings: ServingSettings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,  # its lines are in our log
+        "access_log": False,  # counted and timed by our own middleware
+        "server_header": False,
+        "proxy_headers": False,  # a setting of ours says who is believed
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_s),
+    }

@@ -275,6 +275,11 @@ class Metrics:
         if route.startswith(_COMPUTATIONS):
             self.compute.observe(route, status, seconds)
 
+    def count_refused(self, route: str, code: str) -> None:
+        """Count a request that was answered before its route, by key, scope or rate."""
+        if route.startswith(_COMPUTATIONS):
+            self.compute.errors.labels(route, code).inc()
+
     def snapshot(self) -> list[Mapping[str, Any]]:
         """Return every metric with its samples; what is not finite is ``None``."""
         return [

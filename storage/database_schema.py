@@ -98,3 +98,20 @@ BACKFILL_PARTITIONS: Final = sa.Table(
     sa.Column("made_us", sa.BigInteger, nullable=False),
 )
 """One row a partition that a job has made, or found as it should be."""
+
+AUDIT_LOG: Final = sa.Table(
+    "audit_log",
+    METADATA,
+    sa.Column("audit_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("principal", sa.String(200), nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("method", sa.String(16), nullable=False),
+    sa.Column("path", sa.String(512), nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),  # others like it without a row
+    sa.Index("ix_audit_log_at", "at_us"),
+    sqlite_autoincrement=True,  # a number is never given twice
+)
+"""One row a change that was asked for, or a refusal; the database refuses to change one."""
