@@ -138,7 +138,7 @@ class ServingSettings(BaseSettings):
     labels_rate_limit: str = "10000/hour"  # reading labels
     labels_compute_rate_limit: str = "1000/hour"
     backfill_rate_limit: str = "10/hour"
-    redis_url: SecretStr = SecretStr("")  # redis://…; empty: none, every process by itself
+    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
     audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
     audit_max_rows: Annotated[int, Field(ge=1)] = 1_000_000  # the oldest go first
     otlp_endpoint: str = ""  # http://collector:4318; empty: no traces
@@ -164,7 +164,6 @@ class ServingSettings(BaseSettings):
     labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
     labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
     labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months
-    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
     cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # of answers, in memory
     cache_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05  # one question to Redis
     cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
