@@ -152,11 +152,14 @@ def _lifespan(services: Services) -> LifespanOf:
         await anyio.to_thread.run_sync(services.models.refresh)
         services.compute.start()
         services.backtests.start()
+        if services.settings.compute_warm:
+            services.labels.start()
         try:
             with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.labels.close)
             await anyio.to_thread.run_sync(services.backtests.close)
 
     return lifespan
