@@ -140,8 +140,22 @@ def _guard(app: FastAPI, settings: ServingSettings, database: Database) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["X-API-Key", "Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After", "ETag"],
+            allow_headers=[
+                "X-API-Key",
+                "Authorization",
+                "Content-Type",
+                "X-Request-ID",
+                "X-Cache-Strategy",
+                "If-None-Match",
+            ],
+            expose_headers=[
+                "X-Request-ID",
+                "Retry-After",
+                "ETag",
+                "X-Next-Cursor",
+                "X-Cache-Hit",
+                "X-Compute-Time-Ms",
+            ],
         )
 
 
