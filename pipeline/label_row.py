@@ -6,6 +6,7 @@ only what is asked for is computed. Arithmetic is the kernels' own, and a test h
 materialised labels equal to these, bit by bit. Keep out: where bars and levels come from.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -34,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 Value = float | int | bool | str | None
 Columns = dict[str, Value]
 
-NAN: Final = float("nan")
+NAN: Final = math.nan
 HISTORY_COLUMNS: Final = ("return_quantile", "event_burst")
 """What is ranked in a history, which is one of the materialised horizon alone."""
 
@@ -54,14 +55,30 @@ _OUTCOMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """Barriers of one entry with and without levels (``kernels.barriers``); NaN for none."""
+
+    upper: float
+    lower: float
+    is_upper_adjusted: bool
+    is_lower_adjusted: bool
+    plain_upper: float
+    plain_lower: float
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A candle at its close and the nearest levels as of then; NaN where there is none."""
+    """A candle at its close and the nearest levels as of then; NaN where there is none.
+
+    ``lines`` are its barriers where somebody has computed them already.
+    """
 
     price: float
     range: float  # high - low
     atr: float
     support: float
     resistance: float
+    lines: Lines | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +195,11 @@ def label_row(  # noqa: PLR0913 - what a label is made of, each part from anothe
     return row
 
 
-def _seen(
-    entry: Entry, window: Window, path: Path, watermark_us: int, config: LabelConfig
-) -> tuple[_Seen, Columns]:
-    price, atr, horizon = entry.price, entry.atr, window.horizon
+def lines_of(entry: Entry, config: LabelConfig) -> Lines:
+    """Return the barriers of an entry."""
     around = barriers(
-        np.array([price, price]),
-        np.array([atr, atr]),
+        np.array([entry.price, entry.price]),
+        np.array([entry.atr, entry.atr]),
         np.array([entry.support, NAN]),
         np.array([entry.resistance, NAN]),
         k=config.k,
@@ -192,11 +207,23 @@ def _seen(
         reach=config.reach,
         min_distance=config.min_distance,
     )
+    (upper, plain_upper), (lower, plain_lower) = around.upper.tolist(), around.lower.tolist()
+    return Lines(
+        upper, lower, bool(around.is_upper_adjusted[0]), bool(around.is_lower_adjusted[0]),
+        plain_upper, plain_lower,
+    )  # fmt: skip
+
+
+def _seen(
+    entry: Entry, window: Window, path: Path, watermark_us: int, config: LabelConfig
+) -> tuple[_Seen, Columns]:
+    price, horizon = entry.price, window.horizon
+    lines = entry.lines or lines_of(entry, config)
     touched = touches.first_touch(
         (path.high, path.low),
         (_FIRST, np.full(3, path.ts.size)),
-        np.append(around.upper, price * (1.0 + PLAIN_WIDTH)),
-        np.append(around.lower, price * (1.0 - PLAIN_WIDTH)),
+        np.array([lines.upper, lines.plain_upper, price * (1.0 + PLAIN_WIDTH)]),
+        np.array([lines.lower, lines.plain_lower, price * (1.0 - PLAIN_WIDTH)]),
     )
     touch, plain, share = (
         _touch(side, index, window, path)
@@ -207,8 +234,7 @@ def _seen(
     gap = is_empty.index(True) if True in is_empty else horizon
     is_pending = window.end_us > watermark_us
     is_final = not is_pending and gap >= touch.bar
-    upper, lower = around.upper.tolist()[0], around.lower.tolist()[0]
-    has_barriers = upper == upper  # noqa: PLR0124 - not NaN
+    has_barriers = not math.isnan(lines.upper)
     seen = _Seen(
         entry, window, path, first, last, gap, touch, plain, share, has_barriers, is_final,
         is_empty[-1],
@@ -217,10 +243,10 @@ def _seen(
         "status": "pending" if is_pending else "final" if is_final else "censored",
         "known_at": window.end_us,
         "matured_at": window.end_us if is_final else None,
-        "upper_barrier": upper if has_barriers else None,
-        "lower_barrier": lower if has_barriers else None,
-        "is_upper_adjusted": bool(around.is_upper_adjusted[0]) if has_barriers else None,
-        "is_lower_adjusted": bool(around.is_lower_adjusted[0]) if has_barriers else None,
+        "upper_barrier": lines.upper if has_barriers else None,
+        "lower_barrier": lines.lower if has_barriers else None,
+        "is_upper_adjusted": lines.is_upper_adjusted if has_barriers else None,
+        "is_lower_adjusted": lines.is_lower_adjusted if has_barriers else None,
         **_barrier_columns(seen),
     }
     return seen, row
@@ -307,7 +333,7 @@ def _series_columns(seen: _Seen, place: Place | None, edges: tuple[float, float]
             found.update({name: _typed(name, getattr(levels, name)[0]) for name in LEVEL_COLUMNS})
         if seen.is_whole and is_its_history:
             found["event_burst"] = _typed("event_burst", series.burst[row])
-        if seen.at_end == seen.at_end and is_its_history:
+        if not math.isnan(seen.at_end) and is_its_history:
             found["return_quantile"] = _typed("return_quantile", series.quantile[row])
     if edges is not None and seen.is_whole:
         lines = np.array([edges[0]]), np.array([edges[1]])
@@ -357,4 +383,4 @@ def _typed(column: str, value: np.float64 | float) -> Value:
 
 def _float(value: np.float64 | float) -> float | None:
     number = float(value)
-    return number if number == number else None  # noqa: PLR0124 - not NaN
+    return None if math.isnan(number) else number

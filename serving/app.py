@@ -188,7 +188,14 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["X-API-Key", "Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=[
+                "X-API-Key",
+                "Authorization",
+                "Content-Type",
+                "X-Request-ID",
+                "X-Cache-Strategy",
+                "If-None-Match",
+            ],
             expose_headers=[
                 "X-Request-ID",
                 "Retry-After",
@@ -196,6 +203,9 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
                 "X-Rate-Limit-Limit",
                 "X-Rate-Limit-Remaining",
                 "X-Rate-Limit-Reset",
+                "X-Next-Cursor",
+                "X-Cache-Hit",
+                "X-Compute-Time-Ms",
             ],
         )
 
@@ -209,6 +219,8 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
         services.compute.start()
         services.backtests.start()
         services.backfills.start()
+        if services.settings.compute_warm:
+            services.labels.start()
         try:
             services.windows.take()
             with (
@@ -222,6 +234,7 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
             await guard.rates.aclose()
             await anyio.to_thread.run_sync(guard.trail.close)
             await anyio.to_thread.run_sync(tracing.close)
+            await anyio.to_thread.run_sync(services.labels.close)
             await anyio.to_thread.run_sync(services.backtests.close)
             await services.cache.aclose()
 

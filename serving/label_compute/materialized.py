@@ -5,12 +5,15 @@ written anew has another key, so nothing here can be stale. Belongs here: which 
 of them was known when. Keep out: labels (``pipeline.labels``).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from kernels import levels as kernel
+from kernels.barriers import Barriers, barriers
 from market.calendars import SessionCalendar, calendar_for
 from market.errors import NotMaterializedError
 from market.instruments import Instrument
@@ -19,26 +22,68 @@ from market.ports import Lake, PartitionKey, PartitionRef, State
 from market.tables import INSTANT
 from market.timeframes import Timeframe
 from pipeline import label_series, levels
+from pipeline.label_row import Lines
 from pipeline.label_series import LabelSeries
 from pipeline.labels import DEFAULT, months_ahead
-from pipeline.level_spans import ActiveLevels, active_levels
+from pipeline.level_spans import ActiveLevels, NearestLevel, active_levels
 from serving.instants import from_us
 from serving.label_compute.paths import Floats, Instants, PathBars, Schedule, joined, schedule
 from serving.label_compute.resident import Resident
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What stood at a candle's close; the ATR is NaN where there is none."""
+
+    atr: float
+    support: NearestLevel | None
+    resistance: NearestLevel | None
+    lines: Lines | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownMonth:
-    """A month of a series: the ATR at each close, and which level stood when."""
+    """A month of a series: what was known at each close, and which level stood when."""
 
     known_at: Instants
+    close: Floats
     atr: Floats
+    around: Barriers
+    plain: Barriers
+    nearest: tuple[kernel.Nearest, kernel.Nearest]  # support and resistance
     active: ActiveLevels
+    level_ids: Mapping[int, str]  # by the bar that made the level
 
     @property
     def nbytes(self) -> int:
         """Return what it takes to keep it."""
-        return self.known_at.nbytes + self.atr.nbytes + self.active.nbytes
+        columns = self.known_at, self.close, self.atr, self.around, self.plain, self.nearest
+        return _nbytes(columns) + self.active.nbytes
+
+    def at(self, t_c: int, price: float) -> Known:
+        """Return what was known when a candle closed at a price."""
+        bar = int(self.known_at.searchsorted(t_c, side="right")) - 1
+        atr = float(self.atr[bar])
+        if self.known_at[bar] != t_c or self.close[bar] != price:
+            return Known(atr, *self.active.nearest(t_c, price))
+        support, resistance = (self._level(side, bar) for side in self.nearest)
+        lines = Lines(
+            float(self.around.upper[bar]),
+            float(self.around.lower[bar]),
+            bool(self.around.is_upper_adjusted[bar]),
+            bool(self.around.is_lower_adjusted[bar]),
+            float(self.plain.upper[bar]),
+            float(self.plain.lower[bar]),
+        )
+        return Known(atr, support, resistance, lines)
+
+    def _level(self, side: kernel.Nearest, bar: int) -> NearestLevel | None:
+        price = float(side.price[bar])
+        return (
+            None
+            if math.isnan(price)
+            else NearestLevel(price, self.level_ids[int(side.born_us[bar])])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +166,9 @@ class Materialized:
         ago are not those of now.
         """
         series = PartitionKey("candles", timeframe.value, instrument.id, month_of(t_c - 1))
-        first = self._lake.find(series)
-        for candidate in (first, self._lake.find(series.at(shift_month(series.month, -1)))):
-            if candidate is None or candidate.first_us is None:
-                continue
-            calendar = calendar_for(instrument)
-            if int(calendar.bar_ends(timeframe, [candidate.first_us])[0]) > t_c:
+        for month in (series.month, shift_month(series.month, -1)):
+            candidate = self._lake.find(series.at(month))
+            if candidate is None or not _has_closed(candidate, instrument, timeframe, t_c):
                 continue
             self._require_spoken(instrument, timeframe, candidate, t_c)
             return AsOf(candidate, self._state_before(candidate.key))
@@ -145,11 +187,7 @@ class Materialized:
             state = self._lake.state(asked.state) if asked.state else levels.initial()
             rows = self._lake.read([asked.candles])
             done = levels.extend(state, rows, instrument=instrument, timeframe=timeframe)
-            return KnownMonth(
-                known_at=done.bars["known_at"].to_physical().to_numpy(),
-                atr=done.run.atr,
-                active=active_levels(done, state),
-            )
+            return _known_month(done, active_levels(done, state))
 
         return self._months.get(key, decode)
 
@@ -158,20 +196,22 @@ class Materialized:
     ) -> PathAsked | None:
         """Resolve the finest bars of a window, month after month without a hole; none if none."""
         start_us, end_us = window
-        first = month_of(start_us - 1)
+        first, last = month_of(start_us - 1), month_of(end_us - 1)
         for finer in instrument.timeframes:
             if finer.microseconds > timeframe.microseconds:
                 break
             series = PartitionKey("candles", finer.value, instrument.id, first)
-            found = []
+            found: list[PartitionRef] = []
+            watermark = 0
             for month in month_range(first, shift_month(first, months_ahead(timeframe, horizon))):
                 ref = self._lake.find(series.at(month))
                 if ref is None:
                     break
                 found.append(ref)
+                watermark = max(watermark, int(ref.attributes["watermark_us"]))
+                if month >= last and watermark >= end_us:
+                    break  # later months say nothing of this window
             if found:
-                watermark = max(int(ref.attributes["watermark_us"]) for ref in found)
-                last = month_of(end_us - 1)
                 read = [ref for ref in found if month_of(start_us) <= ref.key.month <= last]
                 return PathAsked(finer, read, watermark)
         return None
@@ -251,10 +291,11 @@ class Materialized:
         return self._paths.get((ref.key.path, ref.version), decode)
 
     def _state_before(self, key: PartitionKey) -> PartitionRef | None:
-        month = shift_month(key.month, -1)
-        if self._lake.find(key.at(month)) is None:
-            return None
-        return self._lake.resolve(replace(key, table="level_events", month=month))
+        before = replace(key, table="level_events", month=shift_month(key.month, -1))
+        found = self._lake.find(before)
+        if found is None and self._lake.find(key.at(before.month)) is not None:
+            return self._lake.resolve(before)  # which says what to run
+        return found
 
     @staticmethod
     def _require_spoken(
@@ -274,6 +315,15 @@ class Materialized:
             )
 
 
+def _has_closed(ref: PartitionRef, instrument: Instrument, timeframe: Timeframe, t_c: int) -> bool:
+    """Say whether the first bar of a month has closed by an instant."""
+    if ref.first_us is None:
+        return False
+    if ref.first_us + 2 * timeframe.microseconds <= t_c:
+        return True  # no bar is as long: most entries need no calendar
+    return int(calendar_for(instrument).bar_ends(timeframe, [ref.first_us])[0]) <= t_c
+
+
 def _nbytes(value: object) -> int:
     """Return the bytes of the arrays inside a value."""
     if isinstance(value, np.ndarray):
@@ -281,3 +331,23 @@ def _nbytes(value: object) -> int:
     if isinstance(value, Mapping):
         return sum(map(_nbytes, value.values()))
     return sum(map(_nbytes, value)) if isinstance(value, tuple) else 0
+
+
+def _known_month(done: levels.Extended, active: ActiveLevels) -> KnownMonth:
+    """Return what the machine's run says of each close, barriers computed for all at once."""
+    run, close = done.run, done.bars["close"].to_numpy()
+    numbers = {"k": DEFAULT.k, "buffer": DEFAULT.buffer, "reach": DEFAULT.reach}
+    none = np.full(close.size, np.nan)
+    return KnownMonth(
+        known_at=done.bars["known_at"].to_physical().to_numpy(),
+        close=close,
+        atr=run.atr,
+        around=barriers(
+            close, run.atr, run.support.price, run.resistance.price,
+            **numbers, min_distance=DEFAULT.min_distance,
+        ),
+        plain=barriers(close, run.atr, none, none, k=DEFAULT.k),
+        nearest=(run.support, run.resistance),
+        active=active,
+        level_ids=dict(zip(active.born_us.tolist(), active.level_id, strict=True)),
+    )  # fmt: skip

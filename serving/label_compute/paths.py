@@ -42,7 +42,8 @@ class PathBars:
         )
 
 
-NO_BARS = PathBars(*(np.empty(0, dtype=np.int64) for _ in "te"), *(np.empty(0) for _ in "hlc"))
+_NO_INSTANTS, _NO_PRICES = np.empty(0, dtype=np.int64), np.empty(0)
+NO_BARS = PathBars(_NO_INSTANTS, _NO_INSTANTS, _NO_PRICES, _NO_PRICES, _NO_PRICES)
 
 
 def joined(parts: list[PathBars]) -> PathBars:

@@ -18,12 +18,12 @@ from pipeline import labels
 from pipeline.label_outcomes import SERIES_COLUMNS
 from pipeline.label_row import HISTORY_COLUMNS, NAN, Entry, Place, label_row
 from pipeline.labels import DEFAULT, LabelConfig
-from pipeline.level_spans import NearestLevel
 from serving.instants import from_us
 from serving.label_compute.answers import answer
-from serving.label_compute.materialized import AsOf, Materialized, PathAsked, SeriesAsked
+from serving.label_compute.materialized import AsOf, Known, Materialized, PathAsked, SeriesAsked
 from serving.label_compute.paths import NO_BARS, PathBars
 from serving.label_compute.questions import Question
+from serving.label_compute.warmth import Warmth
 from storage.cache import Cache, cache_key
 
 KIND: Final = "labels"
@@ -52,15 +52,6 @@ class Resolved:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What stood at the candle's close; the ATR is NaN where there is none."""
-
-    atr: float
-    support: NearestLevel | None
-    resistance: NearestLevel | None
-
-
 class LabelService:
     """Computes labels; may be shared by threads."""
 
@@ -68,6 +59,15 @@ class LabelService:
         """``cache`` keeps finished answers; without one, all are computed."""
         self.cache = cache
         self._materialized = Materialized(lake, max_bytes=resident_bytes)
+        self._warmth = Warmth()
+
+    def start(self) -> None:
+        """Compile in the background what the first label would wait for."""
+        self._warmth.start()
+
+    def close(self) -> None:
+        """Wait until that is done."""
+        self._warmth.close()
 
     def resolve(self, question: Question) -> Resolved:
         """Resolve what the question did not bring; raise ``NotMaterializedError`` for levels."""
@@ -99,6 +99,7 @@ class LabelService:
                 atr=known.atr,
                 support=support.price if support else NAN,
                 resistance=resistance.price if resistance else NAN,
+                lines=known.lines,
             ),
             window,
             bars,
@@ -125,16 +126,20 @@ class LabelService:
 
     def _known(self, resolved: Resolved) -> Known:
         q = resolved.question
-        atr = NAN if q.candle.atr_14 is None else q.candle.atr_14
-        nearest = (q.given.support, q.given.resistance) if q.given else (None, None)
-        if resolved.as_of is not None:
+        given, atr = q.given, q.candle.atr_14
+        if resolved.as_of is None:
+            known = Known(NAN, None, None)
+        else:
             month = self._materialized.known(resolved.as_of, q.instrument, q.timeframe)
-            if q.given is None:
-                nearest = month.active.nearest(q.t_c, q.candle.close)
-            if q.candle.atr_14 is None:
-                last = int(month.known_at.searchsorted(q.t_c, side="right")) - 1
-                atr = float(month.atr[last])
-        return Known(atr, *nearest)
+            known = month.at(q.t_c, q.candle.close)
+        if given is None and atr is None:
+            return known
+        support, resistance = (
+            (known.support, known.resistance)
+            if given is None
+            else (given.support, given.resistance)
+        )
+        return Known(known.atr if atr is None else atr, support, resistance)
 
     def _place(self, resolved: Resolved) -> Place | None:
         """Return where the candle stands in its series, if it is the one that is materialised."""
@@ -213,7 +218,7 @@ def _given(q: Question) -> list[object]:
     if q.path is not None:
         digest = hashlib.sha256()
         for column in (q.path.bars.ts, q.path.bars.high, q.path.bars.low, q.path.bars.close):
-            digest.update(np.ascontiguousarray(column))
+            digest.update(column.tobytes())
         found.append([q.path.timeframe.value, digest.hexdigest()])
     return found
 

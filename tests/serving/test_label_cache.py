@@ -1,5 +1,8 @@
 """``POST /v1/labels/compute`` with a cache: who reads it, who writes it, and what a key is."""
 
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +10,11 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
-from serving.label_compute.service import answer_key
+from serving.label_compute.questions import Question
+from serving.label_compute.service import Resolved, answer_key
 from tests.serving.label_world import SOURCE, CachedApp, LabelWorld, candle_of
 
+CALLERS = 12
 OWN = ("computation_time_ms", "cache_hit")
 
 
@@ -74,6 +79,32 @@ def test_a_strategy_says_what_is_read_and_written(
         assert cached.cache.stats().memory_keys == 1  # that of the last one
     assert [x["cache_hit"] for x in found] == hits
     assert cached.service.computed == computed
+
+
+def test_who_asks_the_same_at_once_waits_for_one_computation(
+    label_world: LabelWorld, cached: CachedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, compute, resolve = [], cached.service.compute, cached.service.resolve
+    go = threading.Event()
+
+    def waiting(resolved: Resolved) -> Mapping[str, Any]:
+        assert go.wait(30)
+        return compute(resolved)
+
+    def noted(question: Question) -> Resolved:
+        found = resolve(question)
+        asked.append(found)
+        if len(asked) == CALLERS:
+            go.set()
+        return found
+
+    monkeypatch.setattr(cached.service, "compute", waiting)
+    monkeypatch.setattr(cached.service, "resolve", noted)
+    with cached.client() as client, ThreadPoolExecutor(CALLERS) as pool:
+        calls = [pool.submit(post, client, body_of(label_world)) for _ in range(CALLERS)]
+        answers = [call.result(60) for call in calls]
+    assert cached.service.computed == 1
+    assert all(content(x) == content(answers[0]) for x in answers)
 
 
 def test_an_unknown_strategy_is_refused(cached: CachedApp, label_world: LabelWorld) -> None:

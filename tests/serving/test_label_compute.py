@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline import level_fold
+from pipeline import label_row, level_fold
 from serving import labels
 from serving.label_compute.contracts import ComputedLabels
 from serving.label_compute.resident import Resident
 from serving.label_compute.service import AGAINST_OTHERS
+from serving.label_compute.warmth import Warmth
 from serving.label_types import LABEL_TYPES
 from serving.routers.levels import LevelsAnswer
 from tests.serving.label_world import SOURCE, LabelWorld, candle_of, iso
@@ -338,6 +339,23 @@ def test_not_a_number_is_refused(client: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
     response = client.post("/v1/labels/compute", content=text, headers=headers)
     assert response.status_code == 422
+
+
+def test_what_is_warmed_is_all_that_a_label_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every compiled function that a label goes through has run."""
+    ran: set[str] = set()
+    for name in ("path_statistics", "trend_scan", "range_expansion", "max_penetration"):
+        kernel = getattr(label_row, name)
+
+        def noted(*args: Any, kernel: Any = kernel, **options: Any) -> Any:
+            ran.add(kernel.__name__)
+            return kernel(*args, **options)
+
+        monkeypatch.setattr(label_row, name, noted)
+    warmth = Warmth()
+    warmth.start()
+    warmth.close()
+    assert ran == {"path_statistics", "trend_scan", "range_expansion", "max_penetration"}
 
 
 class _Bytes(bytes):
