@@ -270,8 +270,8 @@ def _cache(figures: Figures) -> list[Row]:
         ),
         (
             (
-                f"hit rate of a day from cold, {middle['questions']:,} questions by Zipf's law about "
-                "the last 24 hours of 80 series, bars arriving"
+                f"hit rate of a day from cold, {middle['questions']:,} questions by Zipf's law "
+                "about the last 24 hours of 80 series, bars arriving"
             ),
             f"**{middle['hit_rate']:.1%}**",
             (

@@ -174,6 +174,7 @@ def _lifespan(services: Services) -> LifespanOf:
         finally:
             services.compute.close()
             await anyio.to_thread.run_sync(services.backtests.close)
+            await services.candles.aclose()
             await services.cache.aclose()
 
     return lifespan

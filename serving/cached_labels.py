@@ -80,6 +80,10 @@ class CandleLabels:
                     count += 1
         return count
 
+    async def aclose(self) -> None:
+        """Stop what is being indexed for nobody."""
+        await self._indices.aclose()
+
     def _key(self, query: LabelQuery, digest: str) -> str:
         return cache_key(
             LABELS,
