@@ -8,22 +8,26 @@ client's ``GET`` without deadline, breaker, frame and checksum. Contenders alter
 
 *Stampede*: 100 ask at once for what nobody has; how many computations that makes.
 
-*A day*: questions for labels as ``GET /v1/labels/{instrument}/{granularity}/{timestamp}`` puts them
-are replayed through the cache with its real keys, bounds and times to live, at the time of a clock
-of their own. Series and candles are drawn by Zipf's law (which series; how many candles back). Each
-bar that closes moves the version of its series' running month and with it every key of that month.
-The cache is cold at midnight; every miss is counted, the first ones too. Three rates are told, as
-the rate decides: a bar that arrives makes as many misses however many ask.
+*A day*: questions as ``GET /v1/labels/{instrument}/{granularity}/{timestamp}`` puts them about the
+candles of the last 24 hours of 80 series, are replayed through the cache with the keys, bounds and
+times to live of that route, at the time of a clock of their own. Series and candles are drawn by
+Zipf's law (which series; how many candles back). Each bar that closes makes a new version of its
+series' running month: its index is made anew, and the rows within six bars of the end are taken
+to have changed, as their horizon has. A question is a hit only if neither of both had to be read.
+The cache is cold at midnight, and every miss is counted, the first ones too. Three rates are told,
+as the rate decides: a bar that arrives makes as many misses however many ask. *All*: the same about
+the last 500 candles of each series, at the middle rate.
 """
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,13 +35,16 @@ from typing import Any
 import numpy as np
 from redis.asyncio import Redis
 
+from market.settings import ServingSettings
+from serving.cached_labels import INDEX_BYTES, INDEX_TTL_S
+from serving.caching import LABELS
 from storage.cache import Cache, cache_key
 from storage.cache_memory import MemoryTier
 from storage.cache_redis import RedisTier
 from tests.fakes.redis_server import RedisServer
 
 VALUE = b"x" * 1500
-MEMORY_BYTES = 128_000_000  # as the setting is by default
+MEMORY_BYTES = 128_000_000
 ROUNDS = {"L1": 20_000, "L2": 3000}
 IN_A_ROW = 50
 WAITING = 100
@@ -46,65 +53,77 @@ COMPUTATION_S = 0.005
 DAY_S = 86_400
 BAR_S = {"M15": 900, "H1": 3600, "H4": 14_400, "D": 86_400}
 INSTRUMENTS = 20
-CANDLES = 500  # back from the newest
-MONTH_S = 30 * DAY_S
-NOON_S = 20 * DAY_S  # the day is the twentieth of its month
+RECENT = {"M15": 96, "H1": 24, "H4": 6, "D": 1}  # candles: of 24 hours
+ALL = dict.fromkeys(BAR_S, 500)
+HORIZON = 6  # bars until a label is final
+ROWS_A_MONTH = {"M15": 2016, "H1": 504, "H4": 126, "D": 21}
 RATES = (1, 10, 100)  # questions a second
 MOST = 1_000_000  # questions that are replayed: of a higher rate a part of the day
 SERIES_EXPONENT, CANDLE_EXPONENT = 1.0, 1.2
 
 
-async def made() -> bytes:
-    """Return what is asked for, without a computation."""
-    return VALUE
+def constant(value: bytes) -> Callable[[], Awaitable[bytes]]:
+    """Return what makes a value without a computation."""
+
+    async def make() -> bytes:
+        return value
+
+    return make
+
+
+made = constant(VALUE)
 
 
 @dataclass(slots=True)
 class Day:
-    """One replay: a clock, a cache at its time, and what was asked."""
+    """One replay: a clock, caches at its time, and what was asked."""
 
     rate: int
+    candles: dict[str, int]
     now: float = 0.0
     hits: int = 0
     asked: int = 0
     first_hour: list[int] = field(default_factory=lambda: [0, 0])  # hits, questions
 
+    def cache(self, most_bytes: int, ttl_s: float) -> Cache:
+        """Return one at the clock's time, as the app has it."""
+        memory = MemoryTier[bytes](most_bytes, weigh=len, clock=lambda: self.now)
+        return Cache(memory_bytes=0, memory=memory, ttls_s={LABELS: ttl_s})
+
     async def replay(self) -> dict[str, Any]:
         """Ask the day's questions in their order."""
-        memory = MemoryTier[bytes](MEMORY_BYTES, weigh=len, clock=lambda: self.now)
-        cache = Cache(memory_bytes=0, memory=memory)
+        settings = ServingSettings(_env_file=None)
+        cache = self.cache(settings.cache_bytes, settings.cache_labels_ttl_s)
+        indices = self.cache(INDEX_BYTES, INDEX_TTL_S)
         seconds = min(DAY_S, MOST // self.rate)
-        series, candles = drawn(seconds * self.rate)
         named = [(f"PAIR{i:02d}", g) for g in BAR_S for i in range(INSTRUMENTS)]
         order = np.random.default_rng(2).permutation(len(named))
-        keys: dict[tuple[int, int, int], str] = {}
-        for i, (rank, back) in enumerate(zip(series.tolist(), candles.tolist(), strict=True)):
+        for i, (rank, share) in enumerate(drawn(seconds * self.rate, len(named))):
             self.now = i / self.rate
-            which = int(order[rank])
-            instrument, granularity = named[which]
-            bar = int((NOON_S + self.now) // BAR_S[granularity]) - back  # bars since the epoch
-            month = int(bar * BAR_S[granularity] // MONTH_S)
-            running = int(self.now // BAR_S[granularity]) if month == 0 else -1
-            key = keys.get((which, bar, running))
-            if key is None:
-                key = keys[which, bar, running] = cache_key(
-                    "labels",
-                    data_versions=[f"{which}/{month}/{running}"],
-                    code_version="1",
-                    parameters={"instrument": instrument, "granularity": granularity, "ts": bar},
-                )
-            self._count((await cache.fetch(key, made, kind="labels")).is_hit)
+            instrument, granularity = named[order[rank]]
+            newest = int(self.now // BAR_S[granularity])
+            bar = newest - back(share, self.candles[granularity])
+            index = bytes(24 * ROWS_A_MONTH[granularity])
+            is_known = (await indices.fetch(
+                f"{instrument}/{granularity}/{newest}", constant(index), kind=LABELS
+            )).is_hit  # fmt: skip
+            key = cache_key(
+                LABELS,
+                data_versions=[str(min(newest - bar, HORIZON))],  # the row, as it is since
+                code_version="1",
+                parameters={"instrument": instrument, "granularity": granularity, "ts": bar},
+            )
+            found = await cache.fetch(key, constant(VALUE), kind=LABELS)
+            self._count(is_known and found.is_hit)
         stats = cache.stats()
-        assert stats.hit_rate == self.hits / self.asked
         return {
             "questions_a_second": self.rate,
             "questions": self.asked,
             "hours": seconds / 3600,
             "hit_rate": self.hits / self.asked,
             "hit_rate_of_the_first_hour": self.first_hour[0] / self.first_hour[1],
-            "different_keys": len(keys),
-            "evictions": stats.evictions,
-            "memory_mb": stats.memory_bytes / 1e6,
+            "evictions": stats.evictions + indices.stats().evictions,
+            "memory_mb": (stats.memory_bytes + indices.stats().memory_bytes) / 1e6,
         }
 
     def _count(self, is_hit: bool) -> None:  # noqa: FBT001 - one value, counted
@@ -115,17 +134,25 @@ class Day:
             self.first_hour[1] += 1
 
 
-def drawn(count: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]], ...]:
-    """Return which series each question is about, and how many candles back."""
+def drawn(count: int, series: int) -> Iterator[tuple[int, float]]:
+    """Yield which series each question is about, and a number that says how far back."""
     random = np.random.default_rng(1)
+    ranks = np.searchsorted(edges(series, SERIES_EXPONENT), random.random(count))
+    return zip(ranks.tolist(), random.random(count).tolist(), strict=True)
 
-    def zipf(n: int, exponent: float) -> np.ndarray[Any, np.dtype[np.int64]]:
-        weights = np.arange(1, n + 1) ** -exponent
-        edges = np.cumsum(weights) / weights.sum()
-        ranks = np.searchsorted(edges, random.random(count))
-        return np.minimum(ranks, n - 1).astype(np.int64)
 
-    return zipf(INSTRUMENTS * len(BAR_S), SERIES_EXPONENT), zipf(CANDLES, CANDLE_EXPONENT)
+def back(share: float, candles: int) -> int:
+    """Return how many candles back a question is about; 0 is the newest."""
+    return int(np.searchsorted(edges(candles, CANDLE_EXPONENT), share))
+
+
+@functools.cache
+def edges(n: int, exponent: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the cumulative shares of Zipf's law over ranks."""
+    weights = np.arange(1, n + 1) ** -exponent
+    found: np.ndarray[Any, np.dtype[np.float64]] = np.cumsum(weights) / weights.sum()
+    found[-1] = 1.0
+    return found
 
 
 async def timed(contenders: dict[str, Callable[[], Awaitable[Any]]], rounds: int) -> dict[str, Any]:
@@ -219,7 +246,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             "L1": asyncio.run(first_tier()),
             "L2": asyncio.run(second_tier(server)),
             "stampede": asyncio.run(stampede()),
-            "days": [asyncio.run(Day(rate).replay()) for rate in RATES],
+            "recent": [asyncio.run(Day(rate, RECENT).replay()) for rate in RATES],
+            "all": asyncio.run(Day(RATES[1], ALL).replay()),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
             "load": os.getloadavg()[0],
         }

@@ -236,6 +236,7 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
             await anyio.to_thread.run_sync(tracing.close)
             await anyio.to_thread.run_sync(services.labels.close)
             await anyio.to_thread.run_sync(services.backtests.close)
+            await services.candles.aclose()
             await services.cache.aclose()
 
     return lifespan

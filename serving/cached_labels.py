@@ -25,6 +25,7 @@ from storage.cache import Cache, CacheMode
 from storage.cache_keys import cache_key
 
 INDEX_BYTES: Final = 32_000_000  # of indices in memory: 24 bytes a row
+INDEX_TTL_S: Final = 86_400.0
 _INDEX: Final = np.dtype([("ts", "<i8"), ("first", "<u8"), ("second", "<u8")])
 _SEEDS: Final = (1, 2)  # 128 bits of hash
 _HOUR_US: Final = 3_600_000_000
@@ -37,7 +38,9 @@ class CandleLabels:
         self._lake = lake
         self._cache = cache
         self._code_version = code_version
-        self._indices = Cache(memory_bytes=INDEX_BYTES)  # apart: nobody asked for one
+        self._indices = Cache(  # apart: nobody asked for one
+            memory_bytes=INDEX_BYTES, ttls_s={LABELS: INDEX_TTL_S}
+        )
 
     async def answer(
         self, query: LabelQuery, ref: PartitionRef, mode: CacheMode = CacheMode.PREFER
@@ -76,6 +79,10 @@ class CandleLabels:
                     await self._cache.keep(key, row, kind=LABELS)
                     count += 1
         return count
+
+    async def aclose(self) -> None:
+        """Stop what is being indexed for nobody."""
+        await self._indices.aclose()
 
     def _key(self, query: LabelQuery, digest: str) -> str:
         return cache_key(
