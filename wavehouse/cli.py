@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from wavehouse.commands import compute, demo, dev, doctor, instruments, materialize, serve
+from wavehouse.commands import (
+    compute,
+    demo,
+    dev,
+    doctor,
+    instruments,
+    materialize,
+    serve,
+    warehouse,
+)
 
 
 def _say_version(value: bool) -> None:  # noqa: FBT001 - a flag's callback
@@ -51,6 +60,7 @@ app.command("dev")(dev.dev)
 app.command("doctor")(doctor.doctor)
 app.add_typer(compute.app, name="compute")
 app.add_typer(instruments.app, name="instruments")
+app.add_typer(warehouse.app, name="warehouse")
 
 
 def main() -> None:
