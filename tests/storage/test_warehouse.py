@@ -188,10 +188,18 @@ def physical(connection: Connection, table: str = "candles") -> int:
 
 
 def test_the_same_partition_written_again_inserts_nothing(
-    connection: Connection, warehouse: ClickHouseLake
+    connection: Connection, warehouse: ClickHouseLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    insert, inserted = connection.insert, []
+
+    def counted(table: str, rows: pl.DataFrame, *, about: str) -> None:
+        inserted.append(table)
+        insert(table, rows, about=about)
+
+    monkeypatch.setattr(connection, "insert", counted)
     for code_version in ("1", "1", "2"):
         warehouse.write(KEY, candles("2017-03", 5), code_version=code_version, inputs={})
+    assert inserted == ["candles", schema.VERSIONS]
     assert physical(connection) == 5
     assert [move.ref.code_version for move in warehouse.versions(KEY)] == ["1", "2"]
 
