@@ -136,23 +136,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
     )
     app = bare_app(_lifespan(services, guard, tracing))
     errors.install(app)
-    app.add_middleware(AccessMiddleware, guard=guard)
-    _add_cors(app, settings)
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=measures,
-        max_body_bytes=settings.max_body_bytes,
-        body_timeout_s=settings.body_timeout_s,
-        larger={
-            "/compute/": settings.compute_max_body_bytes,
-            "/backtest/": settings.backtest_max_body_bytes,
-        },
-        is_told=settings.log_requests,
-    )
-    if settings.otlp_endpoint:
-        app.add_middleware(TraceMiddleware, tracing=tracing, route_of=route_of)
-    if settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    _add_middleware(app, settings, measures, guard, tracing)
     return app
 
 
@@ -178,6 +162,29 @@ def _guard(settings: ServingSettings, database: Database) -> Guard:
         trail=AuditTrail(audit),
         anonymous=settings.anonymous,
     )
+
+
+def _add_middleware(
+    app: FastAPI, settings: ServingSettings, measures: Metrics, guard: Guard, tracing: Tracing
+) -> None:
+    """Put what every request passes around the app, the innermost first."""
+    app.add_middleware(AccessMiddleware, guard=guard)
+    _add_cors(app, settings)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=measures,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        larger={
+            "/compute/": settings.compute_max_body_bytes,
+            "/backtest/": settings.backtest_max_body_bytes,
+        },
+        is_told=settings.log_requests,
+    )
+    if settings.otlp_endpoint:
+        app.add_middleware(TraceMiddleware, tracing=tracing, route_of=route_of)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
 
 
 def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
