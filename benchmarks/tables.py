@@ -272,6 +272,52 @@ def _label_service(figures: Figures) -> list[Row]:
     ]
 
 
+def _cache(figures: Figures) -> list[Row]:
+    first, second, many = figures["L1"], figures["L2"], figures["stampede"]
+    slow, middle, fast = figures["recent"]
+    return [
+        (
+            "a label's answer in memory, in process",
+            (
+                f"p50 {first['cache, in memory']['p50_us'] / 1e3:.4f} ms, "
+                f"p99 {first['cache, in memory']['p99_us'] / 1e3:.4f} ms"
+            ),
+            f"`dict` {first['dict']['p50_us'] / 1e3:.4f} ms",
+        ),
+        (
+            "the same in Redis, over loopback",
+            (
+                f"p50 {second['cache, in Redis']['p50_us'] / 1e3:.2f} ms, "
+                f"p99 {second['cache, in Redis']['p99_us'] / 1e3:.2f} ms"
+            ),
+            (
+                f"bare `GET` p50 {second['redis-py GET']['p50_us'] / 1e3:.2f} ms, "
+                f"p99 {second['redis-py GET']['p99_us'] / 1e3:.2f} ms"
+            ),
+        ),
+        (
+            f"{many['waiting']} ask at once for what nobody has",
+            f"{many['computations']} computation",
+            (
+                f"all answered in {many['all_answered_ms']:.1f} ms, "
+                f"of which {many['computation_ms']:g} ms to compute"
+            ),
+        ),
+        (
+            (
+                f"hit rate of a day from cold, {middle['questions']:,} questions by Zipf's law "
+                "about the last 24 hours of 80 series, bars arriving"
+            ),
+            f"**{middle['hit_rate']:.1%}**",
+            (
+                f"{slow['hit_rate']:.1%} at {slow['questions_a_second']} question a second, "
+                f"{fast['hit_rate']:.1%} at {fast['questions_a_second']}; "
+                f"{figures['all']['hit_rate']:.1%} about the last 500 candles"
+            ),
+        ),
+    ]
+
+
 TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "candles": _candles,
     "lake_reads": _lake,
@@ -284,5 +330,6 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "label_service": _label_service,
     "backtests": _backtests,
     "cold": _cold,
+    "cache": _cache,
 }
 """By the name of the module that measures, in the order of the table."""

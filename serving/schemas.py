@@ -16,6 +16,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from market.timeframes import Timeframe
+from storage.cache import CacheMode
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A finite number; JSON has no NaN, and a text or a boolean is not one."""
@@ -331,7 +332,25 @@ class OneLabel(LabelRow):
     data_versions: dict[str, str]
 
 
+class CacheHeaders(BaseModel):
+    """What a caller has already, and what it wants of the cache."""
+
+    if_none_match: str | None = None
+    x_cache_strategy: CacheMode = CacheMode.PREFER
+
+
 class Pagination(Answer):
+    """Where this page lies in the whole."""
+
+    page: int
+    per_page: int
+    total: int
+    total_pages: int
+    has_next: bool
+    has_prev: bool
+
+
+class LabelPagination(Answer):
     """Where this page lies; after a cursor nobody counted, so numbers are null."""
 
     page: int | None
@@ -347,5 +366,5 @@ class LabelPage(Answer):
     """A page of labels and the partition versions that it was read from."""
 
     data: list[LabelRow]
-    pagination: Pagination
+    pagination: LabelPagination
     data_versions: dict[str, str]

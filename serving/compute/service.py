@@ -31,10 +31,10 @@ from serving.compute.computing import computed
 from serving.compute.content import Form
 from serving.compute.contracts import Contract
 from serving.compute.questions import Question
-from serving.compute.rates import RateLimit
 from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
+from storage.cache_memory import MemoryTier
 
 log = logging.getLogger("wavehouse.compute")
 
@@ -81,8 +81,12 @@ class ComputeService:
         self._cache = cache
         self._version = version("wavehouse")
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
-        self.rates = RateLimit(settings.compute_rate_limit)
         self.warmth = Warmth()
+
+    @property
+    def kept(self) -> MemoryTier[Kept] | None:
+        """The answers in memory, where they are kept there."""
+        return self._cache.tier if isinstance(self._cache, MemoryCache) else None
 
     @property
     def mojo_available(self) -> bool:

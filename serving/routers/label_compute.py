@@ -70,7 +70,9 @@ async def compute_labels(
     resolved = await to_thread.run_sync(resolve)
 
     async def make() -> bytes:
-        return await to_thread.run_sync(lambda: _encoded(labels.compute(resolved)))
+        q = resolved.question
+        with services.metrics.labels.timed(q.instrument.id, q.timeframe.value, q.types):
+            return await to_thread.run_sync(lambda: _encoded(labels.compute(resolved)))
 
     is_hit, content = False, b""
     if labels.cache is None:

@@ -3,17 +3,20 @@
 from typing import Annotated, Any, Final
 
 import orjson
+from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
 from market.errors import InputError
 from serving import label_formats, label_pages, labels
+from serving.cached_labels import candle_query
 from serving.dependencies import ServicesDep
 from serving.instants import to_us
 from serving.label_pages import Page
 from serving.matching import matches
 from serving.responses import ERRORS
 from serving.schemas import (
+    CacheHeaders,
     ErrorResponse,
     Instant,
     InstrumentId,
@@ -89,29 +92,25 @@ def read_labels(
     response_model=OneLabel,
     responses=_NOT_MODIFIED,
 )
-def read_label(
+async def read_label(
     services: ServicesDep,
     instrument: Annotated[InstrumentId, Path()],
     granularity: Annotated[TimeframeName, Path()],
     timestamp: Annotated[Instant, Path(description="Open of the candle (ISO 8601, UTC).")],
     asked: Annotated[OneLabelParameters, Query()],
-    if_none_match: Annotated[str | None, Header()] = None,
+    wishes: Annotated[CacheHeaders, Header()],
 ) -> Response:
     """Read the labels of one candle; the ETag is that of its month."""
     services.check_instrument(instrument)
-    ts_us = to_us(timestamp)
     types = labels.parse_types(asked.label_types)
-    query = labels.LabelQuery(
-        instrument, granularity.value, ts_us, ts_us, types, None, 1, 1, "ts_asc"
-    )
-    refs = labels.resolve(services.lake, query)
+    query = candle_query(instrument, granularity.value, to_us(timestamp), types=types)
+    refs = await to_thread.run_sync(labels.resolve, services.lake, query)
     tag = labels.etag(refs, query, services.version)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if matches(if_none_match, tag):
+    if matches(wishes.if_none_match, tag):
         return Response(status_code=304, headers=headers)
-    row = labels.one(services.lake, refs[0], query)
-    content = {**row, "data_versions": {ref.key.path: ref.version for ref in refs}}
-    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    body, is_hit = await services.candles.answer(query, refs[0], wishes.x_cache_strategy)
+    headers["X-Cache-Hit"] = str(is_hit).lower()
     return Response(body, headers=headers, media_type="application/json")
 
 
