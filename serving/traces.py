@@ -1,7 +1,7 @@
 """OpenTelemetry: a span a request, sent where a setting says.
 
 Belongs here: spans, and when they are sent. Keep out: what is told in the log and counted
-(``middleware``, ``metrics``). Without an endpoint nothing of OpenTelemetry is imported.
+(``middleware``, ``metrics``). Without an endpoint the SDK is not imported.
 """
 
 from collections.abc import Callable
