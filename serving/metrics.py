@@ -198,7 +198,13 @@ class BackfillMetrics:
         self.workers = Counter(
             "backfill_workers_started_total", "Workers that were started.", registry=registry
         )
-        self.jobs = Gauge("backfill_jobs", "Jobs there are.", ("status",), registry=registry)
+        self.jobs = Gauge(
+            "backfill_jobs",
+            "Jobs there are.",
+            ("status",),
+            multiprocess_mode="livemostrecent",  # of a table that all workers read
+            registry=registry,
+        )
 
 
 class Metrics:
@@ -249,6 +255,7 @@ class Metrics:
         self.compute = ComputeMetrics(self.registry)
         self.cache = CacheMetrics(self.registry)
         self.labels = LabelMetrics(self.registry)
+        self.backfills = BackfillMetrics(self.registry)
         if folder is None:
             ProcessCollector(registry=self.registry)
 
@@ -265,8 +272,6 @@ class Metrics:
             self.loaded_version.remove(model, alias)
         else:  # a series of a shared file cannot be removed
             self.loaded_version.labels(model, alias).set(math.nan)
-        self.backfills = BackfillMetrics(self.registry)
-        ProcessCollector(registry=self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

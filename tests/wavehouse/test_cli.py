@@ -34,6 +34,10 @@ SAYS = {
     ("instruments",): ["list", "add", "instruments.toml"],
     ("instruments", "list"): ["months of candles", "--json"],
     ("instruments", "add"): ["nothing is written if it is not valid", "--provider"],
+    ("keys",): ["create", "list", "revoke"],
+    ("keys", "create"): ["shown this once", "--scope", "--days"],
+    ("audit",): ["who was refused", "--since", "--principal", "--status"],
+    ("warehouse",): ["sync", "verify", "ClickHouse"],
 }  # fmt: skip
 
 
