@@ -1,8 +1,8 @@
 """``POST /v1/labels/compute`` over HTTP and in process: H4 candles on minute paths out of a lake.
 
 Run ``python -m benchmarks.label_service --json OUT``. The lake is made by the line's own
-stages, the server is a process of its own (uvloop, httptools, one worker) with the app as it ships
-and a cache in memory. Each question is another candle of the lake, in turn.
+stages, the server is a process of its own (uvloop, httptools, one worker) with the app as it
+ships, but for rates, which are not limited. Each question is another candle of the lake, in turn.
 
 The load is an open loop: requests are due at fixed instants, whether answers came or not, and an
 answer's time counts from when its request was due. The client is Python's ``http.client`` on kept
@@ -108,7 +108,9 @@ def server(folder: Path, resident_bytes: int) -> Iterator[tuple[int, int]]:
         port: int = probe.getsockname()[1]
     command = [sys.executable, "-m", "benchmarks.label_server"]
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [*command, str(port), str(folder), str(resident_bytes)], start_new_session=True
+        [*command, str(port), str(folder), str(resident_bytes)],
+        stderr=subprocess.DEVNULL,  # a line a request, as it ships
+        start_new_session=True,
     )
     try:
         _wait(port, process)
