@@ -107,7 +107,8 @@ class BackfillJobs:
     def start_next(self, *, most: int, most_starts: int) -> str | None:
         """Return the most urgent job that no process has, for the caller to start a worker for it.
 
-        ``None`` where there is none, or ``most`` are being made. A job for which ``most_starts`` workers were started has failed.
+        ``None`` where there is none, or ``most`` are being made. A job for which ``most_starts``
+        workers were started has failed.
         """
         jobs = BACKFILL_JOBS.c
         with self._database.writing() as connection:
