@@ -230,9 +230,13 @@ def test_a_run_that_fails_says_why(world: World) -> None:
 
 
 def test_what_a_server_refuses_is_told(world: World) -> None:
-    with closing(DagsterServer(world.url)) as server:
-        with pytest.raises(DagsterRefusedError, match=r"expected Run, was RunNotFoundError"):
-            server.follow("none", "")
-    with closing(DagsterServer("http://127.0.0.1:1")) as nobody:
-        with pytest.raises(DagsterUnavailableError, match="expected an answer"):
-            nobody.unfinished("a", "b")
+    with (
+        closing(DagsterServer(world.url)) as server,
+        pytest.raises(DagsterRefusedError, match=r"expected Run, was RunNotFoundError"),
+    ):
+        server.follow("none", "")
+    with (
+        closing(DagsterServer("http://127.0.0.1:1")) as nobody,
+        pytest.raises(DagsterUnavailableError, match="expected an answer"),
+    ):
+        nobody.unfinished("a", "b")
