@@ -20,7 +20,9 @@ PAGE: Final = 500
 """Events that are asked for at a time."""
 TIMEOUT_S: Final = 30.0
 
-UNFINISHED: Final = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+WAITING: Final = ("QUEUED", "NOT_STARTED")
+"""Runs that no process has yet: whatever is killed, they are begun once a daemon is there."""
+UNFINISHED: Final = (*WAITING, "STARTING", "STARTED", "CANCELING")
 
 ADD_PARTITION: Final = """
 mutation Add($repository: RepositorySelector!, $definition: String!, $key: String!) {
@@ -131,6 +133,10 @@ class DagsterServer:
 
     def __init__(self, url: str, transport: httpx2.BaseTransport | None = None) -> None:
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_S, transport=transport)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
 
     def add_partition(self, definition: str, key: str) -> None:
         """Make a dynamic partition known; one that is known already is fine."""

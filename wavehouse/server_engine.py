@@ -17,6 +17,7 @@ from market.ports import PartitionKey
 from wavehouse.backfilling import JOB_TAG, Hold, StoppedError
 from wavehouse.dagster_server import (
     UNFINISHED,
+    WAITING,
     DagsterServer,
     DagsterUnavailableError,
     Failure,
@@ -96,7 +97,7 @@ class ServerEngine:
         last_heard = time.monotonic()
         while True:
             found = self._patiently(partial(self.server.follow, run_id, cursor))
-            if found.cursor != cursor and (found.materialized or found.failures):
+            if found.cursor != cursor or found.status in WAITING:
                 last_heard = time.monotonic()
             cursor = found.cursor
             failures += found.failures

@@ -167,8 +167,11 @@ def submitted(home: Home, base: str) -> Iterator[str]:
 
 def amid(home: Home, job_id: str, completed: int = PARTITIONS // 4) -> list[int]:
     """Wait until so many partitions are made; return the worker's number."""
-    job = until(lambda: home.job(job_id), lambda job: job.progress.completed >= completed)
-    assert job.status == "running"
+    job = until(
+        lambda: home.job(job_id),
+        lambda job: job.progress.completed >= completed or job.finished_us is not None,
+    )
+    assert job.status == "running", job
     return home.workers(job_id)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,19 +53,22 @@ class World:
 
     def work(self, job_id: str = "bf_1", owner: str = "worker") -> str:
         """Be a worker; return how the job ended."""
-        server = DagsterServer(self.url)
         settings = BackfillSettings(retry_s=0.001, attempts=3)
+
+        server = DagsterServer(self.url)
 
         def engine(line: object, hold: Hold) -> ServerEngine:
             return ServerEngine(server, line, hold, self.stall_s, poll_s=0.01)  # type: ignore[arg-type]
 
-        return Worker(
+        worker = Worker(
             self.jobs(owner),
             settings,
             lambda _published: line_of(self.folder / "lake", self.provider),
             engine,
             lambda line, hold: engine(line, hold).take_up(),
-        ).work(job_id, self.stopping)
+        )
+        with closing(server):
+            return worker.work(job_id, self.stopping)
 
 
 @pytest.fixture
@@ -226,8 +230,13 @@ def test_a_run_that_fails_says_why(world: World) -> None:
 
 
 def test_what_a_server_refuses_is_told(world: World) -> None:
-    server = DagsterServer(world.url)
-    with pytest.raises(DagsterRefusedError, match=r"expected Run, was RunNotFoundError"):
+    with (
+        closing(DagsterServer(world.url)) as server,
+        pytest.raises(DagsterRefusedError, match=r"expected Run, was RunNotFoundError"),
+    ):
         server.follow("none", "")
-    with pytest.raises(DagsterUnavailableError, match="expected an answer"):
-        DagsterServer("http://127.0.0.1:1").unfinished("a", "b")
+    with (
+        closing(DagsterServer("http://127.0.0.1:1")) as nobody,
+        pytest.raises(DagsterUnavailableError, match="expected an answer"),
+    ):
+        nobody.unfinished("a", "b")

@@ -31,8 +31,9 @@ def work(job_id: str) -> None:
     from wavehouse.server_engine import ServerEngine  # noqa: PLC0415
 
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
+    logging.getLogger("wavehouse").setLevel(logging.INFO)
     home, settings = HomeSettings(), BackfillSettings()
     url = StorageSettings().database_url.get_secret_value()
     database = Database(url) if url else Database.at(home.database)
@@ -65,6 +66,8 @@ def work(job_id: str) -> None:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        if server is not None:
+            server.close()
         database.close()
     typer.echo(f"{job_id}: {how or 'not made here'}, {now.progress.completed} partitions")
     if how == FAILED:
