@@ -39,6 +39,10 @@ OPERATIONS = [
     ("GET", "/v1/cache/stats"),
     ("POST", "/v1/cache/warm"),
     ("DELETE", "/v1/cache/invalidate"),
+    ("POST", "/v1/batch/backfill"),
+    ("GET", "/v1/batch/jobs"),
+    ("GET", "/v1/batch/jobs/{job_id}"),
+    ("DELETE", "/v1/batch/jobs/{job_id}"),
     ("GET", "/v1/metrics"),
     ("GET", "/metrics"),
     ("GET", "/prometheus"),
@@ -97,7 +101,8 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     # holds then (the app, the lake's database) is reported as leaked
     asgi._shutdown()
     for thread in threading.enumerate():
-        if thread.name == "AnyIO worker thread":
+        loop = getattr(thread, "loop", None)  # of a worker thread of AnyIO's
+        if loop is not None and not loop.is_running():  # others' clients may still be open
             thread.join(timeout=10)
             assert not thread.is_alive()
 
