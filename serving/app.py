@@ -111,7 +111,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
-        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
+        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes, cache=kept),
         cache=kept,
         candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
         windows=Windows(measures, kept),
@@ -164,6 +164,8 @@ def _lifespan(services: Services) -> LifespanOf:
         await anyio.to_thread.run_sync(services.models.refresh)
         services.compute.start()
         services.backtests.start()
+        if services.settings.compute_warm:
+            services.labels.start()
         try:
             services.windows.take()
             with (
@@ -173,6 +175,7 @@ def _lifespan(services: Services) -> LifespanOf:
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.labels.close)
             await anyio.to_thread.run_sync(services.backtests.close)
             await services.candles.aclose()
             await services.cache.aclose()

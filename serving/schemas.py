@@ -239,6 +239,9 @@ class LabelParameters(Body):
     status: Literal["pending", "final", "censored"] | None = None
     page: int = Field(1, ge=1, le=1_000_000)
     per_page: int = Field(100, ge=1, le=1000)
+    cursor: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="`next_cursor` of the page before; then `page` is not given."
+    )
     sort: Sort = "ts_asc"
 
 
@@ -291,6 +294,7 @@ class LabelSet(TypedDict, total=False):
     retouch_count: int | None
     touch_run: int | None
     breakout_occurred: bool | None
+    nearest_breakout_occurred: bool | None
     flip_occurred: bool | None
     range_expansion: float | None
     event_burst: bool | None
@@ -336,14 +340,15 @@ class CacheHeaders(BaseModel):
 
 
 class Pagination(Answer):
-    """Where this page lies."""
+    """Where this page lies; after a cursor nobody counted, so numbers are null."""
 
-    page: int
+    page: int | None
     per_page: int
-    total: int
-    total_pages: int
+    total: int | None
+    total_pages: int | None
     has_next: bool
     has_prev: bool
+    next_cursor: str | None = Field(description="Of the page after; null on the last one.")
 
 
 class LabelPage(Answer):

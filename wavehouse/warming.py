@@ -42,8 +42,8 @@ def warm() -> None:
     }
     bars = built[Timeframe.H1]
     done = levels.extend(levels.initial(), bars, instrument="WARM", timeframe=Timeframe.H1)
-    labels.compute(
-        bars, done.context, bars, instrument=instrument, timeframe=Timeframe.H1,
+    labels.of_series(
+        bars, done, bars, instrument=instrument, timeframe=Timeframe.H1,
         config=labels.LabelConfig(), watermark_us=watermark_us,
     )  # fmt: skip
     features.extend(
