@@ -237,6 +237,41 @@ def _cold(figures: Figures) -> list[Row]:
     ]
 
 
+def _label_service(figures: Figures) -> list[Row]:
+    by_name = {row["name"]: row for row in figures["rows"]}
+
+    def told(name: str) -> str:
+        return f"p50 {by_name[name]['p50_ms']:.2f} ms, p99 {by_name[name]['p99_ms']:.2f} ms"
+
+    def busy(name: str) -> str:
+        return f"the server is busy {by_name[name]['server_ms']:.2f} ms a request"
+
+    echo, rate = told("echo"), f"{figures['rate']} requests/s, open loop, loopback"
+    every, one = told("every label, not cached"), by_name["in process: 11.a"]
+    whole = by_name["in process: every label"]
+    return [
+        (
+            f"`POST /v1/labels/compute`, 11.a of H4 on minutes, not cached; {rate}",
+            f"**{told('11.a, not cached')}**",
+            (
+                f"{busy('11.a, not cached')}; a bare echo of the same bytes {echo}; "
+                f"every label {every}"
+            ),
+        ),
+        ("the same, cached", told("11.a, cached"), busy("11.a, cached")),
+        (
+            "the same, nothing decoded, one after another",
+            told("11.a, cold partition"),
+            "reads and replays a month of minutes and of H4",
+        ),
+        (
+            "11.a of one candle in process, processor time",
+            f"**p50 {1e3 * one['cpu_p50_ms']:.0f} us, p99 {1e3 * one['cpu_p99_ms']:.0f} us**",
+            f"every label p50 {1e3 * whole['cpu_p50_ms']:.0f} us",
+        ),
+    ]
+
+
 def _cache(figures: Figures) -> list[Row]:
     first, second, many = figures["L1"], figures["L2"], figures["stampede"]
     slow, middle, fast = figures["recent"]
@@ -292,6 +327,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "panels": _panels,
     "wavelets": _wavelets,
     "labels": _labels,
+    "label_service": _label_service,
     "backtests": _backtests,
     "cold": _cold,
     "cache": _cache,

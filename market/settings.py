@@ -33,6 +33,11 @@ class HomeSettings(BaseSettings):
         return self.home.resolve() / "data" / "wavehouse.db"
 
     @property
+    def backfill_logs(self) -> Path:
+        """Folder of what workers of backfills say, a file a job."""
+        return self.home.resolve() / "data" / "backfills"
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's own databases."""
         return self.home.resolve() / "data" / "dagster"
@@ -48,6 +53,31 @@ class StorageSettings(BaseSettings):
     )
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
+
+
+class BackfillSettings(BaseSettings):
+    """Backfills as jobs."""
+
+    model_config = _config("WAVEHOUSE_BACKFILL_")
+
+    dagster_url: str = ""  # http://127.0.0.1:3000; empty: the worker runs Dagster in itself
+    workers: Annotated[int, Field(ge=1)] = 1  # jobs made at a time, others wait
+    lease_s: Annotated[float, Field(gt=0)] = 45.0  # a worker that is not heard of: gone
+    start_s: Annotated[float, Field(gt=0)] = 90.0  # one that was started and has not come: gone
+    starts: Annotated[int, Field(ge=1)] = 10  # workers started for one job before it has failed
+    attempts: Annotated[int, Field(ge=1)] = 5  # where a retry may help
+    retry_s: Annotated[float, Field(gt=0)] = 1.0  # before the second; then twice as long each time
+    plan_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # of ?dry_run=true
+    stall_s: Annotated[float, Field(gt=0)] = 600.0  # without an event, a server's run is dead
+
+
+class WarehouseSettings(BaseSettings):
+    """ClickHouse in the lake's place, where one machine ends."""
+
+    model_config = _config("WAREHOUSE_")
+
+    lease_s: Annotated[float, Field(gt=0)] = 120.0  # a killed writer keeps its series for so long
+    dsn: SecretStr = SecretStr("")  # clickhouse://… or chdb:///folder; empty: the Parquet lake
 
 
 class ProviderSettings(BaseSettings):
@@ -68,6 +98,15 @@ class LearningSettings(BaseSettings):
 
     tracking_uri: str = ""  # empty: sqlite in mlruns/mlflow.db below the home
     artifact_root: str = ""  # empty: mlruns/artifacts below the home
+
+
+class LogSettings(BaseSettings):
+    """The log of a process that serves."""
+
+    model_config = _config("WAVEHOUSE_LOG_")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    form: Literal["json", "text"] = "json"
 
 
 class ServingSettings(BaseSettings):
@@ -93,14 +132,24 @@ class ServingSettings(BaseSettings):
     jwt_audience: str = "wavehouse"
     jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     cors_origins: str = ""  # whose pages may call, with commas; empty: nobody's
-    log_requests: bool = True  # one JSON line a computation
+    body_timeout_s: Annotated[float, Field(gt=0)] = 120.0  # a body must have come by then
+    log_requests: bool = True  # one line a request, and one a computation
+    default_rate_limit: str = "5000/hour"  # per key, else address; empty: none. As all that follow
+    labels_rate_limit: str = "10000/hour"  # reading labels
+    labels_compute_rate_limit: str = "1000/hour"
+    backfill_rate_limit: str = "10/hour"
+    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
+    audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+    audit_max_rows: Annotated[int, Field(ge=1)] = 1_000_000  # the oldest go first
+    otlp_endpoint: str = ""  # http://collector:4318; empty: no traces
+    shutdown_s: Annotated[float, Field(ge=0, le=600)] = 30.0  # requests in flight may take so long
     compute_max_points: Annotated[int, Field(ge=1)] = 1_000_000  # a column
     compute_max_symbols: Annotated[int, Field(ge=1)] = 1000  # a batch
     compute_max_values: Annotated[int, Field(ge=1)] = 30_000_000  # an answer
     compute_max_body_bytes: Annotated[int, Field(ge=1)] = 64_000_000  # as sent, and as it unpacks
     compute_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     compute_threads: Annotated[int, Field(ge=1)] = 4
-    compute_rate_limit: str = "100/minute"  # per address; empty: none
+    compute_rate_limit: str = "100/minute"  # indicators, backtests, /ml/predict
     compute_cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # 0: none
     compute_cache_ttl_s: Annotated[float, Field(gt=0)] = 3600.0
     compute_warm: bool = True  # compile every kernel at the start, in the background
@@ -115,7 +164,6 @@ class ServingSettings(BaseSettings):
     labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
     labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
     labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months
-    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
     cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # of answers, in memory
     cache_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05  # one question to Redis
     cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0

@@ -10,6 +10,7 @@ from market.errors import UnknownInstrumentError
 from market.instruments import Instrument, InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.cached_labels import CandleLabels
 from serving.compute.service import ComputeService
@@ -36,6 +37,7 @@ class Services:
     cache: Cache
     candles: CandleLabels
     windows: Windows
+    backfills: BackfillService
     version: str
     started_at: dt.datetime
     looks: Looks = field(default_factory=Looks)

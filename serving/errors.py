@@ -9,7 +9,7 @@
     │   ├── UnsupportedContentError   a media type or an encoding that is not read (415)
     │   └── NotAcceptableError        none of the media types that are written is taken (406)
     ├── RefusedForNowError
-    │   ├── TooManyRequestsError      over the rate that one address may ask at (429)
+    │   ├── TooManyRequestsError      over the rate that one caller may ask at (429)
     │   └── OverloadedError           every worker is busy, and as many wait as may (503)
     ├── UnauthenticatedError          no key or token, or none that is valid (401)
     ├── ForbiddenError                the scopes of the caller do not allow it (403)
@@ -51,6 +51,8 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.StorageError: 503,
     market_errors.NotMaterializedError: 404,
     market_errors.UnknownRunError: 404,
+    market_errors.UnknownJobError: 404,
+    market_errors.BackfillInProgressError: 409,
     market_errors.UnknownKeyError: 404,
     market_errors.PartitionBusyError: 409,
     market_errors.LearningError: 500,
@@ -63,6 +65,7 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
 HTTP_CODES: Final = {
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "BODY_TIMEOUT",
     413: "BODY_TOO_LARGE",
 }
 
@@ -143,7 +146,7 @@ class RefusedForNowError(WavehouseError):
 
 
 class TooManyRequestsError(RefusedForNowError):
-    """Over the rate that one address may ask at."""
+    """Over the rate that one caller may ask at."""
 
     code = "TOO_MANY_REQUESTS"
 
@@ -271,7 +274,7 @@ async def _on_wavehouse_error(request: Request, error: Exception) -> Response:
         message=message,
         trace_id=trace_id_of(request),
         details=details[:MAX_DETAILS],
-        headers=_headers(request, getattr(error, "headers", None)),
+        headers=getattr(error, "headers", None),
     )
 
 
@@ -304,13 +307,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         code=code,
         message=f"{request.method} {request.url.path}: {error.detail}",
         trace_id=trace_id_of(request),
-        headers=_headers(request, error.headers),
+        headers=error.headers,
     )
-
-
-def _headers(request: Request, own: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a refusal's own headers, and those that the route has set for whatever it answers."""
-    return {**getattr(request.state, "headers", {}), **(own or {})}
 
 
 def _content(code: str, message: str, details: Iterable[Detail]) -> dict[str, Any]:

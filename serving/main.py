@@ -1,16 +1,29 @@
 """The entry point: settings in, real parts built, uvicorn started."""
 
-import logging
+import math
 import os
 from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
+from market import logs
 from market.instruments import load_instruments
-from market.settings import HomeSettings, LearningSettings, ServingSettings, StorageSettings
+from market.settings import (
+    BackfillSettings,
+    HomeSettings,
+    LearningSettings,
+    LogSettings,
+    ServingSettings,
+    StorageSettings,
+    WarehouseSettings,
+)
 from serving.app import create_app
-from serving.routers import counted
+from serving.backfills.launching import ProcessLauncher
+
+WORKER_BUSY_S: Final = 60  # one that does not stir for so long is replaced
 
 
 def build(
@@ -19,15 +32,16 @@ def build(
     home: HomeSettings,
     storage: StorageSettings,
     learning: LearningSettings,
+    backfill: BackfillSettings | None = None,
+    warehouse: WarehouseSettings | None = None,
 ) -> FastAPI:
-    """Return the app over the Parquet lake and the model registry of these settings."""
+    """Return the app over the store and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
     from storage.database import Database  # noqa: PLC0415
-    from storage.lake import ParquetLake  # noqa: PLC0415
+    from storage.opening import open_store  # noqa: PLC0415
 
-    lake = ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
-    )
+    backfill = backfill or BackfillSettings()
+    lake = open_store(home, storage, warehouse or WarehouseSettings())
     return create_app(
         serving,
         lake=lake,
@@ -37,6 +51,16 @@ def build(
         if storage.database_url.get_secret_value()
         else Database.at(home.database),
         metrics_folder=metrics_folder(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")),
+        backfill=backfill,
+        launcher=ProcessLauncher(
+            home.backfill_logs,
+            backfill.plan_timeout_s,
+            {
+                "WAVEHOUSE_HOME": str(home.home.resolve()),
+                "WAVEHOUSE_INSTRUMENTS": str(home.instruments.resolve()),
+                "WAVEHOUSE_STORAGE_DATABASE_URL": storage.database_url.get_secret_value(),
+            },
+        ),
     )
 
 
@@ -52,19 +76,6 @@ def metrics_folder(named: str) -> Path | None:
     return folder
 
 
-def request_log(settings: ServingSettings) -> None:
-    """Write one JSON line a computation to standard error, if a setting says so."""
-    if not settings.log_requests:
-        return
-    lines = logging.getLogger(counted.REQUEST_LOG)
-    if not lines.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        lines.addHandler(handler)
-    lines.setLevel(logging.INFO)
-    lines.propagate = False
-
-
 def tracking_uri(home: Path) -> str:
     """Return where the registry lies unless a setting says otherwise."""
     return f"sqlite:///{home.resolve() / 'mlruns' / 'mlflow.db'}"
@@ -72,10 +83,9 @@ def tracking_uri(home: Path) -> str:
 
 def app() -> FastAPI:
     """Build the app from the environment: ``uvicorn --factory serving.main:app``."""
-    settings = ServingSettings()
-    request_log(settings)
+    logs.configure(LogSettings())
     return build(
-        settings,
+        ServingSettings(),
         home=HomeSettings(),
         storage=StorageSettings(),
         learning=LearningSettings(),
@@ -91,18 +101,50 @@ def run(
 ) -> None:
     """Serve until interrupted; a setting that is not given comes from the environment."""
     settings = serving or ServingSettings()
+    logs.configure(LogSettings())
     built = build(
         settings,
         home=home or HomeSettings(),
         storage=storage or StorageSettings(),
         learning=learning or LearningSettings(),
     )
-    request_log(settings)
-    uvicorn.run(
-        built,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,  # counted and timed by our own middleware
-        server_header=False,
-        proxy_headers=False,  # a setting of ours says who is believed
+    uvicorn.run(built, **_options(settings))
+
+
+def run_workers(workers: int, serving: ServingSettings | None = None) -> None:
+    """Serve with several processes on one port, each built from the environment.
+
+    Of the settings that are given, only the address reaches them. A worker that dies is replaced.
+    """
+    settings = serving or ServingSettings()
+    logs.configure(LogSettings())
+    config = uvicorn.Config(
+        "serving.main:app",
+        factory=True,
+        workers=workers,
+        timeout_worker_healthcheck=WORKER_BUSY_S,
+        **_options(settings),
     )
+    _Workers(config, sockets=[config.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """Uvicorn's, that stops listening as soon as it is asked to stop."""
+
+    def terminate_all(self) -> None:
+        """Close its own socket: connections that no worker takes any more would wait there."""
+        for socket in self.sockets:
+            socket.close()
+        super().terminate_all()
+
+
+def _options(settings: ServingSettings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,  # its lines are in our log
+        "access_log": False,  # counted and timed by our own middleware
+        "server_header": False,
+        "proxy_headers": False,  # a setting of ours says who is believed
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_s),
+    }

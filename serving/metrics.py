@@ -185,6 +185,28 @@ class LabelMetrics:
             raise
 
 
+class BackfillMetrics:
+    """What is counted of backfill jobs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.asked = Counter(
+            "backfills_asked_total",
+            "Backfills that were asked for, by what became of it.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.workers = Counter(
+            "backfill_workers_started_total", "Workers that were started.", registry=registry
+        )
+        self.jobs = Gauge(
+            "backfill_jobs",
+            "Jobs there are.",
+            ("status",),
+            multiprocess_mode="livemostrecent",  # of a table that all workers read
+            registry=registry,
+        )
+
+
 class Metrics:
     """The app's counters, gauges and histograms."""
 
@@ -233,6 +255,7 @@ class Metrics:
         self.compute = ComputeMetrics(self.registry)
         self.cache = CacheMetrics(self.registry)
         self.labels = LabelMetrics(self.registry)
+        self.backfills = BackfillMetrics(self.registry)
         if folder is None:
             ProcessCollector(registry=self.registry)
 
@@ -256,6 +279,11 @@ class Metrics:
         self.duration.labels(method, route).observe(seconds)
         if route.startswith(_COMPUTATIONS):
             self.compute.observe(route, status, seconds)
+
+    def count_refused(self, route: str, code: str) -> None:
+        """Count a request that was answered before its route, by key, scope or rate."""
+        if route.startswith(_COMPUTATIONS):
+            self.compute.errors.labels(route, code).inc()
 
     def snapshot(self) -> list[Mapping[str, Any]]:
         """Return every metric with its samples; what is not finite is ``None``."""

@@ -1,5 +1,6 @@
 """What happens to every request: an id, a limit, a clock, a count, and the outermost handler."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -8,14 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from market.logs import bound, fields
+from serving.access.middleware import path_of
 from serving.errors import HTTP_CODES, error_response
 from serving.metrics import Metrics
 
 log = logging.getLogger("wavehouse.serving")
+access_log = logging.getLogger("wavehouse.requests")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -39,13 +44,20 @@ class RequestMiddleware:
         *,
         metrics: Metrics,
         max_body_bytes: int,
+        body_timeout_s: float,
         larger: Mapping[str, int] = MappingProxyType({}),
+        is_told: bool = False,
     ) -> None:
-        """``larger`` is the limit on bodies below the paths that begin so."""
+        """``larger`` is the limit on bodies below the paths that begin so.
+
+        ``is_told``: each answered request is a line of the log.
+        """
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._larger = dict(larger)
+        self._is_told = is_told
+        self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,12 +67,19 @@ class RequestMiddleware:
         headers = Headers(scope=scope)
         exchange = _Exchange(send, request_id(headers.get("x-request-id")))
         scope.setdefault("state", {})["trace_id"] = exchange.trace_id
+        with bound(request_id=exchange.trace_id):
+            await self._answer(scope, receive, headers, exchange)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Headers, exchange: "_Exchange"
+    ) -> None:
         try:
             most = self._most(scope["path"])
             if _declared_length(headers) > most:
                 await exchange.refuse(scope, receive, 413, _too_large(most))
             else:
-                await self._app(scope, _limited(receive, most), exchange.send)
+                limited = _limited(receive, most, self._body_timeout_s)
+                await self._app(scope, limited, exchange.send)
         except Exception:  # the outermost handler: whatever it was, the caller gets the one shape
             log.exception("unhandled error [trace_id=%s]", exchange.trace_id)
             if exchange.status is not None:
@@ -68,9 +87,12 @@ class RequestMiddleware:
             await exchange.refuse(scope, receive, 500, "Internal error")
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-            self._metrics.observe(
-                method, _route_of(scope), exchange.status or _ABORTED, exchange.seconds
-            )
+            route = route_of(scope)
+            self._metrics.observe(method, route, exchange.status or _ABORTED, exchange.seconds)
+            if "refusal" in scope["state"]:
+                self._metrics.count_refused(route, scope["state"]["refusal"])
+            if self._is_told:
+                _tell(scope, method, route, exchange)
 
     def _most(self, path: str) -> int:
         for prefix, most in self._larger.items():
@@ -79,15 +101,23 @@ class RequestMiddleware:
         return self._max_body_bytes
 
 
-def _limited(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:
-    """Count what is received, for bodies that declare no length or a wrong one."""
-    total = 0
+def _limited(receive: Receive, most: int, timeout_s: float) -> Callable[[], Awaitable[Message]]:
+    """Count what is received, for bodies that declare no length or a wrong one, and the time."""
+    total, is_whole = 0, False
+    deadline = asyncio.get_running_loop().time() + timeout_s
 
     async def limited() -> Message:
-        nonlocal total
-        message = await receive()
+        nonlocal total, is_whole
+        if is_whole:  # who asks now waits for the caller to hang up, for as long as it takes
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as e:
+            raise HTTPException(408, f"body: expected within {timeout_s:g} s, was not") from e
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if total > most:
                 raise HTTPException(413, _too_large(most))
         return message
@@ -133,10 +163,34 @@ class _Exchange:
         await response(scope, receive, self.send)
 
 
+def _tell(scope: Scope, method: str, route: str, exchange: _Exchange) -> None:
+    principal = scope["state"].get("principal")
+    told = fields(
+        method=method,
+        route=route,
+        path=scope["path"],  # without its query, which may hold anything
+        status=exchange.status or _ABORTED,
+        duration_ms=round(exchange.seconds * 1e3, 3),
+        principal="" if principal is None else principal.name,
+    )
+    access_log.info("request", extra=told)
+
+
 def _declared_length(headers: Headers) -> int:
     length = headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _route_of(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
+    """Return the path of the route that answers, or would have; unknown paths share a name."""
+    if "route" not in scope and "refusal" in scope["state"]:  # before the router has looked
+        return _refused_route(scope)
     return str(getattr(scope.get("route"), "path", _UNMATCHED))
+
+
+def _refused_route(scope: Scope) -> str:
+    path = path_of(scope)
+    for route in iter_route_contexts(scope["app"].routes):
+        if scope["method"] in (route.methods or ()) and route.path_regex.match(path):
+            return str(route.path)
+    return _UNMATCHED

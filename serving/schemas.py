@@ -340,6 +340,17 @@ class CacheHeaders(BaseModel):
 
 
 class Pagination(Answer):
+    """Where this page lies in the whole."""
+
+    page: int
+    per_page: int
+    total: int
+    total_pages: int
+    has_next: bool
+    has_prev: bool
+
+
+class LabelPagination(Answer):
     """Where this page lies; after a cursor nobody counted, so numbers are null."""
 
     page: int | None
@@ -355,5 +366,5 @@ class LabelPage(Answer):
     """A page of labels and the partition versions that it was read from."""
 
     data: list[LabelRow]
-    pagination: Pagination
+    pagination: LabelPagination
     data_versions: dict[str, str]

@@ -56,6 +56,11 @@ class ApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """Where they are."""
+        return self._database
+
     def create(
         self, name: str, scopes: Iterable[str], *, days: float | None = None
     ) -> tuple[str, ApiKey]:

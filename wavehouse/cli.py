@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from wavehouse.commands import compute, demo, dev, doctor, instruments, keys, materialize, serve
+from wavehouse.commands import (
+    audit,
+    compute,
+    demo,
+    dev,
+    doctor,
+    instruments,
+    keys,
+    materialize,
+    serve,
+    warehouse,
+)
 
 
 def _say_version(value: bool) -> None:  # noqa: FBT001 - a flag's callback
@@ -49,9 +60,11 @@ app.command("train")(materialize.train)
 app.command("serve")(serve.serve)
 app.command("dev")(dev.dev)
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 app.add_typer(compute.app, name="compute")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(keys.app, name="keys")
+app.add_typer(warehouse.app, name="warehouse")
 
 
 def main() -> None:

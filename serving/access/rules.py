@@ -33,12 +33,15 @@ RULES: Final = (
     _rule("GET HEAD", r"/health|/v1/health(/ready|/live)?|/metrics|/prometheus", READ),
     _rule("GET HEAD", r"/openapi\.json|/(docs|redoc)(/.*)?", READ),
     _rule("POST", r"/compute/.*|/ml/predict|/predict(/.*)?|/v1/labels/compute", COMPUTE),
-    _rule("POST", r"/backtest/(run|sweep)", COMPUTE),
-    _rule("GET HEAD", r"/backtest/results/.*", READ),
+    _rule("POST", r"(/v1)?/backtest/(run|sweep)", COMPUTE),
+    _rule("GET HEAD", r"(/v1)?/backtest/results/.*", READ),
     _rule("GET HEAD", r"/v1/(labels|levels|metrics|cache/stats|batch/jobs)(/.*)?", READ),
     _rule("POST DELETE", r"/v1/(batch|cache)/.*", WRITE),
     _rule("POST", r"/models/update", WRITE),
     _rule("GET HEAD", r"/|/models(/.*)?|/alerts", READ),
+    _rule("GET HEAD", r"/api/v1/(data|providers|metrics)(/.*)?", READ),
+    _rule("POST", r"/api/v1/background/.*", WRITE),
+    _rule("GET HEAD", r"/live(/.*)?", READ),
 )
 
 

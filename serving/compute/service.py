@@ -31,7 +31,6 @@ from serving.compute.computing import computed
 from serving.compute.content import Form
 from serving.compute.contracts import Contract
 from serving.compute.questions import Question
-from serving.compute.rates import RateLimit
 from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
@@ -82,7 +81,6 @@ class ComputeService:
         self._cache = cache
         self._version = version("wavehouse")
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
-        self.rates = RateLimit(settings.compute_rate_limit)
         self.warmth = Warmth()
 
     @property

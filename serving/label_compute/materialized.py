@@ -166,12 +166,9 @@ class Materialized:
         ago are not those of now.
         """
         series = PartitionKey("candles", timeframe.value, instrument.id, month_of(t_c - 1))
-        first = self._lake.find(series)
-        for candidate in (first, self._lake.find(series.at(shift_month(series.month, -1)))):
-            if candidate is None or candidate.first_us is None:
-                continue
-            calendar = calendar_for(instrument)
-            if int(calendar.bar_ends(timeframe, [candidate.first_us])[0]) > t_c:
+        for month in (series.month, shift_month(series.month, -1)):
+            candidate = self._lake.find(series.at(month))
+            if candidate is None or not _has_closed(candidate, instrument, timeframe, t_c):
                 continue
             self._require_spoken(instrument, timeframe, candidate, t_c)
             return AsOf(candidate, self._state_before(candidate.key))
@@ -199,20 +196,22 @@ class Materialized:
     ) -> PathAsked | None:
         """Resolve the finest bars of a window, month after month without a hole; none if none."""
         start_us, end_us = window
-        first = month_of(start_us - 1)
+        first, last = month_of(start_us - 1), month_of(end_us - 1)
         for finer in instrument.timeframes:
             if finer.microseconds > timeframe.microseconds:
                 break
             series = PartitionKey("candles", finer.value, instrument.id, first)
-            found = []
+            found: list[PartitionRef] = []
+            watermark = 0
             for month in month_range(first, shift_month(first, months_ahead(timeframe, horizon))):
                 ref = self._lake.find(series.at(month))
                 if ref is None:
                     break
                 found.append(ref)
+                watermark = max(watermark, int(ref.attributes["watermark_us"]))
+                if month >= last and watermark >= end_us:
+                    break  # later months say nothing of this window
             if found:
-                watermark = max(int(ref.attributes["watermark_us"]) for ref in found)
-                last = month_of(end_us - 1)
                 read = [ref for ref in found if month_of(start_us) <= ref.key.month <= last]
                 return PathAsked(finer, read, watermark)
         return None
@@ -292,10 +291,11 @@ class Materialized:
         return self._paths.get((ref.key.path, ref.version), decode)
 
     def _state_before(self, key: PartitionKey) -> PartitionRef | None:
-        month = shift_month(key.month, -1)
-        if self._lake.find(key.at(month)) is None:
-            return None
-        return self._lake.resolve(replace(key, table="level_events", month=month))
+        before = replace(key, table="level_events", month=shift_month(key.month, -1))
+        found = self._lake.find(before)
+        if found is None and self._lake.find(key.at(before.month)) is not None:
+            return self._lake.resolve(before)  # which says what to run
+        return found
 
     @staticmethod
     def _require_spoken(
@@ -313,6 +313,15 @@ class Materialized:
                 f"{from_us(watermark).isoformat()}; materialise more, or give candle.atr_14 and "
                 "levels"
             )
+
+
+def _has_closed(ref: PartitionRef, instrument: Instrument, timeframe: Timeframe, t_c: int) -> bool:
+    """Say whether the first bar of a month has closed by an instant."""
+    if ref.first_us is None:
+        return False
+    if ref.first_us + 2 * timeframe.microseconds <= t_c:
+        return True  # no bar is as long: most entries need no calendar
+    return int(calendar_for(instrument).bar_ends(timeframe, [ref.first_us])[0]) <= t_c
 
 
 def _nbytes(value: object) -> int:

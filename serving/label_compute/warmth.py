@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 
 from market.calendars import calendar_named
-from market.errors import WavehouseError
 from market.tables import CANDLES, INSTANT
 from market.timeframes import Timeframe
 from pipeline import label_series, levels
@@ -45,7 +44,7 @@ class Warmth:
 def _run() -> None:
     try:
         warm()
-    except (WavehouseError, ValueError):  # labels that can be computed without it still are
+    except Exception:  # the first label that is asked for compiles, and says what is wrong
         log.exception("labels: expected to warm, did not")
 
 

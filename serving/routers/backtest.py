@@ -15,7 +15,7 @@ from serving.compute.contracts import unknown
 from serving.compute.service import Asked
 from serving.dependencies import services
 from serving.responses import COMPUTE_ERRORS, ERRORS
-from serving.routers.counted import CountedRoute, asked_of, take, telling
+from serving.routers.counted import CountedRoute, asked_of, telling
 
 router = APIRouter(tags=["backtests"], route_class=CountedRoute)
 
@@ -54,7 +54,7 @@ async def sweep_backtests(request: Request) -> Response:
     "/backtest/results/{run_id}",
     response_model=None,
     responses={
-        **{status: ERRORS[status] for status in (404, 422, 500, 503)},
+        **{status: ERRORS[status] for status in (401, 403, 404, 422, 429, 500, 503)},
         504: COMPUTE_ERRORS[504],
         200: description.results_answer(),
     },
@@ -67,16 +67,15 @@ async def read_backtest(run_id: Annotated[str, Path(max_length=100)], request: R
 
 async def _answer(request: Request, answer: Answers, submit: Submits) -> Response:
     parts = services(request)
-    limits = dict(take(request, parts))
     is_async = _is_async(request.query_params)
     asked = await asked_of(request)
     if is_async:
         submitted = await submit(asked)
-        headers = limits | {"Location": f"/backtest/results/{submitted.run_id}"}
+        headers = {"Location": f"/backtest/results/{submitted.run_id}"}
         return Response(submitted.body, status_code=202, headers=headers, media_type=JSON)
     answered = await answer(asked)
     task = telling(request, parts, answered.told)
-    return Response(answered.body, headers=limits, media_type=JSON, background=task)
+    return Response(answered.body, media_type=JSON, background=task)
 
 
 def _is_async(query: Mapping[str, str]) -> bool:

@@ -1,6 +1,6 @@
 """``POST /compute/{indicator}``, one route an indicator, and ``POST /compute/batch``."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from fastapi import APIRouter
@@ -14,7 +14,7 @@ from serving.compute.service import Answer
 from serving.dependencies import Services, services
 from serving.errors import Detail, UnknownIndicatorError
 from serving.responses import COMPUTE_ERRORS
-from serving.routers.counted import RawRoute, asked_of, take, telling
+from serving.routers.counted import RawRoute, asked_of, telling
 
 _MEDIA_TYPES: Final = {"json": JSON, "arrow": ARROW}
 
@@ -25,9 +25,8 @@ router = APIRouter(tags=["compute"], responses=COMPUTE_ERRORS, route_class=RawRo
 def _add(contract: Contract) -> None:
     async def compute(request: Request) -> Response:
         parts = services(request)
-        limits = take(request, parts)
         answer = await parts.compute.ask(contract, await asked_of(request))
-        return _response(request, parts, answer, limits)
+        return _response(request, parts, answer)
 
     title = contract.kernel.title
     router.add_api_route(
@@ -52,15 +51,12 @@ def _add(contract: Contract) -> None:
 async def compute_batch(request: Request) -> Response:
     """Compute many indicators of many symbols; a symbol that cannot be served says so itself."""
     parts = services(request)
-    limits = take(request, parts)
     answer = await parts.compute.ask_batch(await asked_of(request))
-    return _response(request, parts, answer, limits)
+    return _response(request, parts, answer)
 
 
-def _response(
-    request: Request, parts: Services, answer: Answer, limits: Mapping[str, str]
-) -> Response:
-    headers = {**limits, "X-Cache-Hit": "true" if answer.told["cache_hit"] else "false"}
+def _response(request: Request, parts: Services, answer: Answer) -> Response:
+    headers = {"X-Cache-Hit": "true" if answer.told["cache_hit"] else "false"}
     media_type = _MEDIA_TYPES[answer.form]
     task = telling(request, parts, answer.told)
     if isinstance(answer.body, bytes):

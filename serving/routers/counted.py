@@ -1,14 +1,12 @@
-"""What routes of computations share: counting, the rate an address may ask at, the log of requests.
+"""What routes of computations share: counting, the log of computations.
 
 Belongs here: what happens around a computation. Keep out: paths and answers.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
 from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -16,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from market.errors import WavehouseError
+from market.logs import fields
 from serving.compute import content
 from serving.compute.service import Asked
 from serving.dependencies import Services, services
@@ -66,13 +65,6 @@ class RawRoute(CountedRoute):
         return self.endpoint
 
 
-def take(request: Request, parts: Services) -> Mapping[str, str]:
-    """Count a request of its address; return the headers of its answer, or raise for too many."""
-    limits = parts.compute.rates.take(request.client.host if request.client else "")
-    request.state.headers = limits  # of a refusal too
-    return limits
-
-
 async def asked_of(request: Request) -> Asked:
     """Return a request's body, and what its headers and query say about it."""
     headers = request.headers
@@ -95,5 +87,4 @@ def telling(request: Request, parts: Services, told: Mapping[str, Any]) -> Backg
 
 
 async def _tell(path: str, told: Mapping[str, Any]) -> None:
-    line = {"timestamp": datetime.now(UTC), "level": "INFO", "endpoint": path, **told}
-    log.info("%s", orjson.dumps(line, option=orjson.OPT_UTC_Z).decode())
+    log.info("computation", extra=fields(endpoint=path, **told))

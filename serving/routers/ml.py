@@ -4,10 +4,9 @@ import time
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 from fastapi import Body as Sent
 from pydantic import Field
-from starlette.requests import Request
 
 from learning.edge import EDGE_TAG
 from market.errors import ModelNotFoundError
@@ -15,8 +14,8 @@ from serving import features
 from serving.compute.contracts import unknown
 from serving.dependencies import ServicesDep
 from serving.models import choose
-from serving.responses import COMPUTE_ERRORS, ERRORS
-from serving.routers.counted import CountedRoute, take
+from serving.responses import ERRORS
+from serving.routers.counted import CountedRoute
 from serving.routers.predict import DIRECTIONS
 from serving.schemas import Answer, Body, Direction, FeatureMap, ModelName, Probabilities
 
@@ -31,7 +30,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 
 router = APIRouter(
     tags=["predictions"],
-    responses={**ERRORS, 429: COMPUTE_ERRORS[429]},
+    responses=ERRORS,
     route_class=CountedRoute,
 )
 
@@ -66,11 +65,8 @@ class MlAnswer(Answer):
 def predict(
     asked: Annotated[MlRequest, Sent(openapi_examples=_EXAMPLES)],
     services: ServicesDep,
-    request: Request,
-    response: Response,
 ) -> MlAnswer:
     """Predict the class of the enhanced triple barrier from features by name."""
-    response.headers.update(take(request, services))
     current = services.models.current
     if asked.model_id not in {*current.served, *current.failures} and current.served:
         raise ModelNotFoundError(f"model_id: {unknown(asked.model_id, sorted(current.served))}")

@@ -8,7 +8,7 @@ from serving.models import Served
 from serving.operations import ModelInfo, ModelList
 from serving.responses import ERRORS
 
-router = APIRouter(tags=["models"], responses={s: ERRORS[s] for s in (500, 503)})
+router = APIRouter(tags=["models"], responses={s: ERRORS[s] for s in (401, 403, 429, 500, 503)})
 
 
 @router.get("/models")

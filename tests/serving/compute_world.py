@@ -16,13 +16,11 @@ from serving.app import create_app
 from serving.compute.content import ARROW
 from serving.compute.contracts import CONTRACTS, PRICES, Contract
 from storage.lake import ParquetLake
-from tests.serving.fakes import FakeRegistry
+from tests.serving.fakes import UNLIMITED, FakeRegistry
 
 JSON_TYPE = {"content-type": "application/json"}
 ARROW_TYPE = {"content-type": ARROW}
-SETTINGS = ServingSettings(
-    compute_warm=False, compute_rate_limit="", log_requests=False, anonymous="all"
-)
+SETTINGS = ServingSettings(compute_warm=False, log_requests=False, anonymous="all", **UNLIMITED)
 
 
 @contextmanager

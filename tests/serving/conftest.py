@@ -33,5 +33,5 @@ def label_world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
 @pytest.fixture(scope="session")
 def label_client(label_world: LabelWorld) -> Iterator[TestClient]:
     """Serve that lake, without a cache."""
-    with label_world.client() as client:
+    with label_world.client(cache_bytes=0) as client:
         yield client

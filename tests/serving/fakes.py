@@ -25,6 +25,13 @@ from market.timeframes import Timeframe
 from serving.app import create_app
 from storage.lake import ParquetLake
 
+UNLIMITED = {
+    "default_rate_limit": "",
+    "labels_rate_limit": "",
+    "labels_compute_rate_limit": "",
+    "backfill_rate_limit": "",
+    "compute_rate_limit": "",
+}
 FEATURE_NAMES = (*PASSAGE_FEATURES, "rsi_14", "mfi_14")
 H4 = dt.timedelta(hours=4)
 
@@ -243,8 +250,9 @@ class World:
             alias_poll_s=0.02,
             max_body_bytes=10_000,
             compute_warm=False,
-            compute_rate_limit="",
             anonymous="all",
+            log_requests=False,
+            **UNLIMITED,
         )
         for month in ("2017-11", "2017-12", "2018-01"):
             pending = 4 if month == "2018-01" else 0

@@ -16,7 +16,7 @@ from serving.dependencies import Services
 from serving.label_compute.service import LabelService, Resolved
 from storage.cache import Cache
 from tests.fakes.line import BTC, MONTHS, FrameProvider, Workshop, hourly, line_of, stages_of
-from tests.serving.fakes import FakeRegistry
+from tests.serving.fakes import UNLIMITED, FakeRegistry
 
 SOURCE: dict[str, Any] = {
     "instrument_id": "BTC",
@@ -47,7 +47,7 @@ class LabelWorld:
         Workshop(self.line).run(
             stages_of("H1", "H4", groups=["raw_candles", "candles", "levels", "labels"]), MONTHS
         )
-        self.settings = ServingSettings(compute_warm=False, compute_rate_limit="", anonymous="all")
+        self.settings = ServingSettings(compute_warm=False, anonymous="all", **UNLIMITED)
 
     def app(self, **changes: Any) -> Any:
         """Return an app with some settings changed."""

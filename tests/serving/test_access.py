@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,19 +15,24 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from market.errors import InputError, StorageError
 from market.settings import ServingSettings
+from serving.access.audit import AuditTrail
 from serving.access.keys import KeyRing
-from serving.access.middleware import AccessMiddleware
+from serving.access.middleware import AccessMiddleware, Guard
 from serving.access.principals import ANONYMOUS, Principal, is_loopback
+from serving.access.rates import RateLimits
 from serving.access.rules import DOCS, METRICS, PROBES, RULES, rules, scope_of
 from serving.access.tokens import TokenVerifier
 from serving.app import bare_app, create_app
 from serving.errors import UnauthenticatedError
 from storage.api_keys import ApiKeys
+from storage.audit_log import AuditLog
 from storage.database import Database
 from storage.lake import ParquetLake
 from tests.serving.compute_world import SETTINGS, TestClient, refusal
@@ -304,6 +310,35 @@ def test_a_trusted_proxy_cannot_be_made_to_say_that_a_caller_is_local(world: Wor
     assert asked(client, {"X-Forwarded-For": "127.0.0.1"}) == OUT
 
 
+@pytest.mark.parametrize("trusted", ["", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-For": "127.0.0.1, 10.0.0.1"},
+        {"X-Real-IP": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1;by=10.0.0.1"},
+        {"X-Forwarded-User": "admin", "X-Remote-User": "admin", "Remote-User": "admin"},
+        {"X-Forwarded-Host": "localhost", "Host": "localhost"},
+    ],
+    ids=str,
+)
+def test_headers_of_a_stranger_make_nobody_local_nor_somebody(
+    world: World, trusted: str, forged: dict[str, str]
+) -> None:
+    client = world.client(anonymous="loopback", trusted_proxies=trusted)
+    assert asked(client, forged) == OUT
+    key, _ = world.keys.create("ann", ["read"])
+    assert asked(client, {"X-API-Key": key, **forged}) == FORBIDDEN
+
+
+def test_no_socket_is_open(world: World) -> None:
+    client = world.client(("127.0.0.1", 1), anonymous="all")
+    with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect("/predict"):
+        pass
+    assert closed.value.code == 1008
+
+
 def test_anonymous_callers_may_do_all_but_administer() -> None:
     assert ServingSettings().anonymous == "loopback"
     assert ANONYMOUS.scopes == {"read", "compute", "write"}
@@ -313,19 +348,51 @@ def test_anonymous_callers_may_do_all_but_administer() -> None:
 # rules
 
 
+def routes() -> list[tuple[str, str]]:
+    """Return every method and path of the app, with a word for each parameter."""
+    found = []
+    for route in iter_route_contexts(bare_app().routes):
+        path = re.sub(r"{[^}]*}", "word", route.path or "")
+        methods = {"GET"} if isinstance(route.route, Mount) else route.methods or set()
+        found += [(method, path) for method in methods]
+    return found
+
+
 def test_every_route_has_a_rule() -> None:
-    for route in bare_app().routes:
-        path = (
-            getattr(route, "path", "")
-            .replace("{indicator}", "sma")
-            .replace("{", "")
-            .replace("}", "")
+    assert ("POST", "/v1/labels/compute") in routes()
+    assert ("GET", "/v1/labels/word/word/word") in routes()
+    for method, path in routes():
+        assert any(method in rule.methods and rule.path.fullmatch(path) for rule in RULES), (
+            f"{method} {path}"
         )
-        methods = {"GET"} if isinstance(route, Mount) else getattr(route, "methods", set())
-        for method in methods:
-            assert any(method in rule.methods and rule.path.fullmatch(path) for rule in RULES), (
-                f"{method} {path}"
-            )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/levels", "read"),
+        ("POST", "/v1/labels/compute", "compute"),
+        ("POST", "/v1/batch/backfill", "write"),
+        ("GET", "/v1/batch/jobs", "read"),
+        ("GET", "/v1/batch/jobs/bf_20240101_eurusd_h4_abc123", "read"),
+        ("DELETE", "/v1/batch/jobs/bf_20240101_eurusd_h4_abc123", "write"),
+        ("GET", "/v1/cache/stats", "read"),
+        ("POST", "/v1/cache/warm", "write"),
+        ("DELETE", "/v1/cache/invalidate", "write"),
+        ("POST", "/backtest/run", "compute"),
+        ("POST", "/v1/backtest/run", "compute"),
+        ("GET", "/v1/backtest/results/1", "read"),
+        ("GET", "/api/v1/data/binance/BTCUSDT", "read"),
+        ("GET", "/api/v1/providers", "read"),
+        ("POST", "/api/v1/background/warm-cache", "write"),
+        ("GET", "/live/books/BTCUSDT", "read"),
+        ("POST", "/models/update", "write"),
+    ],
+)
+def test_a_rule_names_the_scope(method: str, path: str, scope: str) -> None:
+    fitting = [r for r in RULES if method in r.methods and r.path.fullmatch(path)]
+    assert fitting[0].scope == scope
+    assert scope_of(method, path, rules(probes=True, metrics=True, docs=True)) == scope
 
 
 def test_what_no_rule_names_is_not_open() -> None:
@@ -351,19 +418,23 @@ def test_a_route_is_told_who_asks(world: World) -> None:
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         seen.append(scope["state"]["principal"])
 
-    guard = AccessMiddleware(
-        app,
+    guard = Guard(
         keys=KeyRing(world.keys, remember_s=5.0),
         tokens=TokenVerifier(ServingSettings()),
         rules=RULES,
+        rates=RateLimits(ServingSettings()),
+        trail=AuditTrail(AuditLog(world.database)),
         anonymous="none",
     )
     scope = {
         "type": "http", "method": "GET", "path": "/models", "client": REMOTE,
-        "headers": [(b"x-api-key", key.encode())],
+        "headers": [
+            (b"x-api-key", key.encode()), (b"x-forwarded-user", b"admin"),
+            (b"x-forwarded-for", b"127.0.0.1"), (b"x-remote-user", b"admin"),
+        ],
     }  # fmt: skip
     unused: Callable[..., Any] = dict
-    anyio.run(guard, scope, unused, unused)
+    anyio.run(AccessMiddleware(app, guard=guard), scope, unused, unused)
     expected = Principal(f"key:{row.key_id}:ann", frozenset({"read"}), is_anonymous=False)
     assert seen == [expected]
 

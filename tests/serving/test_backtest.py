@@ -1,5 +1,6 @@
 """``POST /backtest/run``: the contract, examples by hand, and what stands beside a result."""
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from kernels.backtest import backtest
 from kernels.backtest_orders import Account, Bars
 from kernels.strategies import STRATEGIES
+from market.logs import formatter
 from serving.backtests.contracts import CONTRACTS
 from tests.serving.backtest_world import CROSSING, FREE, asked, prices, run, walk
 from tests.serving.compute_world import served
@@ -212,9 +214,11 @@ def test_a_log_line_and_the_metrics_tell_of_a_run(
         run(client, asked())
         client.post("/backtest/run", json={})
         text = client.get("/metrics").text
-    (line,) = (r.message for r in caplog.records if r.name == "wavehouse.compute.requests")
-    assert '"endpoint":"/backtest/run","symbol":"TCS","strategy_id":"sma_crossover"' in line
-    assert '"fast_period":1' in line
+    (record,) = (r for r in caplog.records if r.name == "wavehouse.compute.requests")
+    line = json.loads(formatter("json").format(record))
+    assert line["endpoint"] == "/backtest/run"
+    assert (line["symbol"], line["strategy_id"]) == ("TCS", "sma_crossover")
+    assert line["fast_period"] == 1
     endpoint = 'mojo_compute_requests_total{endpoint="/backtest/run",status='
     assert f'{endpoint}"200"}} 1.0' in text
     assert f'{endpoint}"422"}} 1.0' in text

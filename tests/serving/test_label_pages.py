@@ -41,6 +41,7 @@ def walked(world: World, query: labels.LabelQuery) -> list[pl.DataFrame]:
         query = labels.LabelQuery(**fields | {"cursor": found.next_cursor, "page": 1})
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     start=st.integers(0, 60),

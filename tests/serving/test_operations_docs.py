@@ -1,4 +1,4 @@
-"""The commands in ``docs/cache.md`` and ``docs/operations.md`` do what they say."""
+"""The commands in ``docs/cache.md`` and ``docs/metrics.md`` do what they say."""
 
 import re
 import shlex
@@ -49,19 +49,19 @@ def test_the_cache_s_page(client: TestClient) -> None:
 
 
 def test_the_operations_page(client: TestClient) -> None:
-    (windows,) = commands("operations.md")
+    (windows,) = commands("metrics.md")
     assert b'"window":"15m"' in run(client, windows)
 
 
 @pytest.mark.parametrize(
-    "path", re.findall(r"`GET (/\S+?)(?:\?\S*)?`", (DOCS / "operations.md").read_text())
+    "path", re.findall(r"`GET (/\S+?)(?:\?\S*)?`", (DOCS / "metrics.md").read_text())
 )
 def test_the_paths_are_there(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
 def test_the_names_are_those_that_are_counted() -> None:
-    table = (DOCS / "operations.md").read_text(encoding="utf-8").split("| name |")[1]
+    table = (DOCS / "metrics.md").read_text(encoding="utf-8").split("| name |")[1]
     named = set(re.findall(r"`((?:http|label|cache)_[a-z_]+)`", table.split("\n\n")[0]))
     named -= {"label_type", "cache_level"}
     counted = {family.name for family in Metrics().registry.collect()}

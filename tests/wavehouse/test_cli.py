@@ -18,12 +18,12 @@ HEAVY = (
 
 SAYS = {
     (): ["demo", "materialize", "backfill", "train", "serve", "dev", "doctor", "compute",
-         "instruments", "WAVEHOUSE_HOME"],
+         "instruments", "keys", "audit", "WAVEHOUSE_HOME"],
     ("demo",): ["Materialise every asset of the sample", "serve", "EURUSD"],
     ("materialize",): ["up to date", "--force", "--from", "--to", "--json", "--timeframe"],
     ("backfill",): ["range of months", "wavehouse backfill labels --instrument EURUSD"],
     ("train",): ["walk-forward", "--from"],
-    ("serve",): ["HTTP", "/docs", "WAVEHOUSE_SERVING_PORT"],
+    ("serve",): ["HTTP", "/docs", "WAVEHOUSE_SERVING_PORT", "--workers"],
     ("dev",): ["Ctrl-C", "3000", "5000", "8000"],
     ("doctor",): ["exit code 1", "--json"],
     ("compute",): ["candles", "levels", "labels", "features", "Parquet or CSV"],
@@ -34,6 +34,12 @@ SAYS = {
     ("instruments",): ["list", "add", "instruments.toml"],
     ("instruments", "list"): ["months of candles", "--json"],
     ("instruments", "add"): ["nothing is written if it is not valid", "--provider"],
+    ("keys",): ["create", "list", "revoke"],
+    ("keys", "create"): ["shown this once", "--scope", "--days"],
+    ("keys", "list"): ["never what they are"],
+    ("keys", "revoke"): ["running servers notice within seconds"],
+    ("audit",): ["who was refused", "--principal", "--since", "--json"],
+    ("warehouse",): ["sync", "verify", "ClickHouse"],
 }  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """``keys create|list|revoke``: who may call the API."""
 
 import datetime as dt
+import getpass
 import json
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +45,7 @@ def create(
     """
     with said_plainly(), _keys() as keys:
         key, row = keys.create(name, scope or ["read", "compute"], days=days)
+        _write_down(keys, f"keys create {row.key_id} {name}: {' '.join(sorted(row.scopes))}")
         if as_json:
             typer.echo(json.dumps({"key": key, **_row(row)}))
             return
@@ -69,6 +72,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that `keys list` s
     """Refuse a key from now on; running servers notice within seconds."""
     with said_plainly(), _keys() as keys:
         keys.revoke(key_id)
+        _write_down(keys, f"keys revoke {key_id}")
         typer.echo(f"{key_id}: revoked")
 
 
@@ -83,6 +87,18 @@ def _keys() -> "Iterator[ApiKeys]":
         yield ApiKeys(database)
     finally:
         database.close()
+
+
+def _write_down(keys: "ApiKeys", what: str) -> None:
+    """Add a row to the audit log: whoever may run commands here is named by the machine."""
+    from storage.audit_log import AuditEvent, AuditLog  # noqa: PLC0415 - imports SQLAlchemy
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's number without a name
+        user = str(os.getuid())
+    event = AuditEvent(f"cli:{user}", "", "CLI", what, status=0, request_id="")
+    AuditLog(keys.database).append([event])
 
 
 def _row(row: "ApiKey") -> dict[str, str | None]:
