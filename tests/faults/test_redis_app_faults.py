@@ -7,8 +7,9 @@ import random
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from serving.app import create_app
 from storage.cache_keys import unframe
 from tests.fakes.redis_server import RedisServer
 from tests.serving.fakes import World, book, opens
+from tests.serving.label_world import LabelWorld, candle_of, iso
 
 pytestmark = pytest.mark.slow
 
@@ -48,15 +50,47 @@ def serving(world: World, url: str, **changes: Any) -> Iterator[TestClient]:
         yield client
 
 
-class Load:
-    """Threads that ask for labels until the end, and what they were told."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered, but for the time that it took and whether it was kept."""
 
-    def __init__(self, client: TestClient) -> None:
+    status: int
+    content: object
+    is_hit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request whose answer is kept."""
+
+    path: str
+    body: Mapping[str, Any] | None = None
+
+    def asked(self, client: TestClient, strategy: str) -> Answer:
+        """Ask it."""
+        headers = {"X-Cache-Strategy": strategy}
+        if self.body is None:
+            answer = client.get(self.path, headers=headers)
+        else:
+            answer = client.post(self.path, json=self.body, headers=headers)
+        content = answer.json()
+        for own in ("computation_time_ms", "cache_hit"):
+            content.pop(own, None)
+        return Answer(answer.status_code, content, answer.headers.get("X-Cache-Hit") == "true")
+
+
+LABELS = [Question(path) for path in PATHS]
+
+
+class Load:
+    """Threads that ask until the end, and what they were told."""
+
+    def __init__(self, client: TestClient, questions: Sequence[Question] = LABELS) -> None:
         self._client = client
-        past = {"X-Cache-Strategy": "bypass_cache"}
-        self.truth = {path: client.get(path, headers=past).content for path in PATHS}
+        self._truth = [(q, q.asked(client, "bypass_cache")) for q in questions]
+        assert {answer.status for _, answer in self._truth} == {200}
         self.asked = self.hits = 0
-        self.wrong: list[tuple[int, str]] = []
+        self.wrong: list[Answer] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(4)]
@@ -87,13 +121,13 @@ class Load:
     def _ask(self, seed: int) -> None:
         chance = random.Random(seed)  # noqa: S311 - which page, no secret
         while not self._stop.is_set():
-            path = chance.choice(PATHS)
-            answer = self._client.get(path)
+            question, truth = chance.choice(self._truth)
+            answer = question.asked(self._client, "prefer_cache")
             with self._lock:
                 self.asked += 1
-                self.hits += answer.headers.get("X-Cache-Hit") == "true"
-                if answer.status_code != 200 or answer.content != self.truth[path]:
-                    self.wrong.append((answer.status_code, answer.text))
+                self.hits += answer.is_hit
+                if (answer.status, answer.content) != (200, truth.content):
+                    self.wrong.append(answer)
 
 
 class Babbler:
@@ -159,6 +193,38 @@ def test_redis_hangs(world: World, tmp_path: Path) -> None:
                 server.resume()
             load.reach_hits(100)
         assert load.wrong == []
+
+
+def test_labels_on_request_and_levels_are_as_safe(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    world = LabelWorld(tmp_path / "line")
+    questions = []
+    for row in world.rows("candles").tail(60).head(20).iter_rows(named=True):
+        series = {"instrument_id": "BTC", "granularity": "H4"}
+        questions += [
+            Question("/v1/labels/compute", series | {"candle": candle_of(row)}),
+            Question(f"/v1/levels?instrument_id=BTC&granularity=H4&as_of={iso(row['ts'])}"),
+        ]
+    with (
+        RedisServer(tmp_path / "redis") as server,
+        world.client(redis_url=SecretStr(server.url), cache_bytes=0) as client,
+    ):
+        with Load(client, questions) as load:
+            load.reach_hits(100)
+            server.kill()
+            load.reach(200)
+            server.start()
+            load.reach_hits(100)
+            server.pause()
+            try:
+                load.reach(100)
+            finally:
+                server.resume()
+            load.reach_hits(100)
+        assert load.wrong == []
+        kinds = client.get("/v1/cache/stats").json()["kinds"]
+        assert min(kinds["labels"]["redis"], kinds["levels"]["redis"]) > 0
+        assert kinds["labels"]["failed"] == kinds["levels"]["failed"] == 0
 
 
 def test_redis_is_full(world: World, tmp_path: Path) -> None:

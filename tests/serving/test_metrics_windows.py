@@ -6,12 +6,15 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from market.errors import StorageError
 from serving.metrics import Metrics
 from serving.metrics_windows import WINDOWS_S, Windows, quantile
 from serving.operations import WindowReport
 from storage.cache import Cache, CacheMode
+from tests.serving.label_world import SOURCE
 
 HOUR = 3600.0
 
@@ -78,7 +81,7 @@ def test_days_are_kept_in_a_bounded_number_of_snapshots() -> None:
 
 def test_counts_that_begin_anew_are_not_negative() -> None:
     at = Clocked()
-    at.until(60, at.served)
+    at.until(120, at.served)
     at.metrics.requests.clear()
     at.served()
     assert at.windows.report("1m").http.requests == 1
@@ -175,3 +178,33 @@ def test_labels_of_routes_are_those_of_the_cache(client: TestClient) -> None:
     report = WindowReport.model_validate_json(client.get("/v1/metrics").content)
     assert (report.cache.questions, report.cache.keys) == (3, 1)
     assert report.cache.hit_rate == pytest.approx(2 / 3)
+
+
+def test_a_computed_label_is_timed_by_its_series_and_type(client: TestClient) -> None:
+    body = SOURCE | {"instrument_id": "EURUSD"}
+    for types in (["enhanced_triple_barrier"], ["mfe", "mae"], ["mfe", "mae"]):
+        answer = client.post("/v1/labels/compute", json=body | {"label_types": types})
+        assert answer.status_code == 200
+    name = "label_computation_duration_seconds_count"
+    told = {
+        tuple(sample.labels[k] for k in ("instrument", "granularity", "label_type")): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == name
+    }
+    assert told == {
+        ("EURUSD", "H4", "enhanced_triple_barrier"): 1.0,
+        ("EURUSD", "H4", "several"): 1.0,  # the third came from the cache
+    }
+    report = WindowReport.model_validate_json(client.get("/v1/metrics").content)
+    assert (report.labels.computed, report.labels.errors) == (2, 0)
+
+
+def test_a_label_that_fails_is_counted_by_its_code() -> None:
+    at = Clocked()
+    with pytest.raises(StorageError), at.metrics.labels.timed("EURUSD", "H4", ["mfe"]):
+        raise StorageError("lake: expected an answer, was none")
+    errors = at.metrics.labels.errors.labels("EURUSD", "H4", "mfe", "STORAGE")
+    assert errors._value.get() == 1.0
+    at.until(10)
+    assert at.windows.report("1m").labels.errors == 1
