@@ -34,6 +34,9 @@ SAYS = {
     ("instruments",): ["list", "add", "instruments.toml"],
     ("instruments", "list"): ["months of candles", "--json"],
     ("instruments", "add"): ["nothing is written if it is not valid", "--provider"],
+    ("warehouse",): ["sync", "verify", "WAREHOUSE_DSN", "WAVEHOUSE_HOME"],
+    ("warehouse", "sync"): ["Safe to run again, and to stop", "--prune", "--json"],
+    ("warehouse", "verify"): ["Names the partitions that differ", "exit code 1", "--json"],
 }  # fmt: skip
 
 

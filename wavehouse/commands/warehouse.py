@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from market.errors import InputError
-from market.ports import PartitionKey
 from wavehouse.commands.options import Json
 from wavehouse.console import open_console
 from wavehouse.errors import said_plainly
 
 if TYPE_CHECKING:
+    from market.ports import PartitionKey
     from storage.clickhouse.lake import ClickHouseLake
     from storage.clickhouse.transfer import Difference, Progress
     from storage.lake import ParquetLake
@@ -105,7 +105,7 @@ def _bar(*, is_shown: bool) -> Iterator["Progress | None"]:
     with Progress(console=open_console(stderr=True), transient=True) as progress:
         task = progress.add_task("partitions", total=None)
 
-        def advance(key: PartitionKey, done: int, total: int) -> None:
+        def advance(key: "PartitionKey", done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, description=key.path)
 
         yield advance
