@@ -39,7 +39,9 @@ SAYS = {
     ("keys", "list"): ["never what they are"],
     ("keys", "revoke"): ["running servers notice within seconds"],
     ("audit",): ["who was refused", "--principal", "--since", "--json"],
-    ("warehouse",): ["sync", "verify", "ClickHouse"],
+    ("warehouse",): ["sync", "verify", "WAREHOUSE_DSN", "WAVEHOUSE_HOME"],
+    ("warehouse", "sync"): ["Safe to run again, and to stop", "--prune", "--json"],
+    ("warehouse", "verify"): ["Names the partitions that differ", "exit code 1", "--json"],
 }  # fmt: skip
 
 
