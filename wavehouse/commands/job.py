@@ -30,10 +30,7 @@ def work(job_id: str) -> None:
     from wavehouse.dagster_server import DagsterServer  # noqa: PLC0415
     from wavehouse.server_engine import ServerEngine  # noqa: PLC0415
 
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("wavehouse").setLevel(logging.INFO)
+    _speak()
     home, settings = HomeSettings(), BackfillSettings()
     url = StorageSettings().database_url.get_secret_value()
     database = Database(url) if url else Database.at(home.database)
@@ -72,6 +69,14 @@ def work(job_id: str) -> None:
     typer.echo(f"{job_id}: {how or 'not made here'}, {now.progress.completed} partitions")
     if how == FAILED:
         raise typer.Exit(1)
+
+
+def _speak() -> None:
+    """Write what the worker does to standard error; other libraries only where they warn."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("wavehouse").setLevel(logging.INFO)
 
 
 def check_alone(words: dict[str, object]) -> None:
