@@ -132,7 +132,8 @@ class ServingSettings(BaseSettings):
     jwt_audience: str = "wavehouse"
     jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     cors_origins: str = ""  # whose pages may call, with commas; empty: nobody's
-    body_timeout_s: Annotated[float, Field(gt=0)] = 120.0  # a body must have come by then
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # a body must have come by then
+    request_timeout_s: Annotated[float, Field(gt=0)] = 120.0  # its answer must have begun by then
     log_requests: bool = True  # one line a request, and one a computation
     default_rate_limit: str = "5000/hour"  # per key, else address; empty: none. As all that follow
     labels_rate_limit: str = "10000/hour"  # reading labels

@@ -34,7 +34,7 @@ from serving.dependencies import Services
 from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
 from serving.metrics_windows import EVERY_S, Windows
-from serving.middleware import RequestMiddleware, route_of
+from serving.middleware import Limits, RequestMiddleware, route_of
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
@@ -173,12 +173,15 @@ def _add_middleware(
     app.add_middleware(
         RequestMiddleware,
         metrics=measures,
-        max_body_bytes=settings.max_body_bytes,
-        body_timeout_s=settings.body_timeout_s,
-        larger={
-            "/compute/": settings.compute_max_body_bytes,
-            "/backtest/": settings.backtest_max_body_bytes,
-        },
+        limits=Limits(
+            settings.max_body_bytes,
+            settings.body_timeout_s,
+            settings.request_timeout_s,
+            larger={
+                "/compute/": settings.compute_max_body_bytes,
+                "/backtest/": settings.backtest_max_body_bytes,
+            },
+        ),
         is_told=settings.log_requests,
     )
     if settings.otlp_endpoint:

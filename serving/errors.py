@@ -67,6 +67,7 @@ HTTP_CODES: Final = {
     405: "METHOD_NOT_ALLOWED",
     408: "BODY_TIMEOUT",
     413: "BODY_TOO_LARGE",
+    504: "TIMEOUT",
 }
 
 UNION_TAGS: Final = frozenset({"{features}", "{series}", "{mapping}", "{list}"})

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi.routing import iter_route_contexts
@@ -35,6 +35,19 @@ def request_id(sent: str | None) -> str:
     return f"req_{secrets.token_hex(6)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of a body, seconds until it has come, and until its answer has begun.
+
+    ``larger`` is the limit on bodies below the paths that begin so.
+    """
+
+    max_body_bytes: int
+    body_timeout_s: float
+    timeout_s: float
+    larger: Mapping[str, int] = field(default_factory=dict)
+
+
 class RequestMiddleware:
     """Wraps the app: ids, limits, timing and counts in; nothing but the one error shape out."""
 
@@ -43,21 +56,14 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         metrics: Metrics,
-        max_body_bytes: int,
-        body_timeout_s: float,
-        larger: Mapping[str, int] = MappingProxyType({}),
+        limits: Limits,
         is_told: bool = False,
     ) -> None:
-        """``larger`` is the limit on bodies below the paths that begin so.
-
-        ``is_told``: each answered request is a line of the log.
-        """
+        """``is_told``: each answered request is a line of the log."""
         self._app = app
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
-        self._larger = dict(larger)
+        self._limits = limits
         self._is_told = is_told
-        self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,8 +84,11 @@ class RequestMiddleware:
             if _declared_length(headers) > most:
                 await exchange.refuse(scope, receive, 413, _too_large(most))
             else:
-                limited = _limited(receive, most, self._body_timeout_s)
-                await self._app(scope, limited, exchange.send)
+                limited = _limited(receive, most, self._limits.body_timeout_s)
+                answering = self._app(scope, limited, exchange.send)
+                timeout_s = self._limits.timeout_s
+                if not await _within(timeout_s, answering, exchange):
+                    await exchange.refuse(scope, receive, 504, _too_late(timeout_s))
         except Exception:  # the outermost handler: whatever it was, the caller gets the one shape
             log.exception("unhandled error [trace_id=%s]", exchange.trace_id)
             if exchange.status is not None:
@@ -95,10 +104,10 @@ class RequestMiddleware:
                 _tell(scope, method, route, exchange)
 
     def _most(self, path: str) -> int:
-        for prefix, most in self._larger.items():
+        for prefix, most in self._limits.larger.items():
             if path.startswith(prefix):
                 return most
-        return self._max_body_bytes
+        return self._limits.max_body_bytes
 
 
 def _limited(receive: Receive, most: int, timeout_s: float) -> Callable[[], Awaitable[Message]]:
@@ -125,6 +134,32 @@ def _limited(receive: Receive, most: int, timeout_s: float) -> Callable[[], Awai
     return limited
 
 
+async def _within(seconds: float, answering: Awaitable[None], exchange: "_Exchange") -> bool:
+    """Wait until it is answered; return False if no answer has begun by then, and never will."""
+    task = asyncio.ensure_future(answering)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done() and exchange.status is None:
+            exchange.is_given_up = True
+            task.add_done_callback(_tell_late)
+            task.cancel()  # a thread that works for it is not waited for
+            return False
+        await task
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    return True
+
+
+def _tell_late(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("unhandled error of a request that was given up", exc_info=error)
+
+
+def _too_late(seconds: float) -> str:
+    return f"request: expected an answer within {seconds:g} s, was none"
+
+
 def _too_large(most: int) -> str:
     return f"body: expected at most {most} bytes, was more"
 
@@ -137,6 +172,7 @@ class _Exchange:
         self._started = time.perf_counter()
         self.trace_id = trace_id
         self.status: int | None = None
+        self.is_given_up = False  # what the app sends from then on goes nowhere
 
     @property
     def seconds(self) -> float:
@@ -144,7 +180,12 @@ class _Exchange:
         return time.perf_counter() - self._started
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass a part of the answer on, with the headers that every answer has."""
+        """Pass a part of the answer of the app on, unless it comes too late."""
+        if not self.is_given_up:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: MutableMapping[str, Any]) -> None:
+        """Pass a part of an answer on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -160,7 +201,7 @@ class _Exchange:
             message=message,
             trace_id=self.trace_id,
         )
-        await response(scope, receive, self.send)
+        await response(scope, receive, self._pass_on)
 
 
 def _tell(scope: Scope, method: str, route: str, exchange: _Exchange) -> None:

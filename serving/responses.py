@@ -16,10 +16,10 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     429: {"model": ErrorResponse, "description": "Too many requests; `Retry-After` says when."},
     500: {"model": ErrorResponse, "description": "Our fault; the log has it under the trace id."},
     503: {"model": ErrorResponse, "description": "A part that is needed is not there."},
+    504: {"model": ErrorResponse, "description": "The time limit of a request was reached."},
 }
 
 COMPUTE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    **{status: ERRORS[status] for status in (400, 401, 403, 408, 413, 422, 429, 500, 503)},
+    **{status: ERRORS[status] for status in (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)},
     415: {"model": ErrorResponse, "description": "A media type or encoding that is not read."},
-    504: {"model": ErrorResponse, "description": "The time limit of a request was reached."},
 }

@@ -1,14 +1,20 @@
 """Limits that every route has: what a body may weigh, and how long it may take to come."""
 
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
 import anyio
 import pytest
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.metrics import Metrics
-from serving.middleware import RequestMiddleware
+from serving.middleware import Limits, RequestMiddleware
 from tests.serving.compute_world import JSON_TYPE, refusal
-from tests.serving.fakes import World
+from tests.serving.fakes import WatchedLake, World
 from tests.serving.test_access import routes
 
 WRITES = sorted({x for x in routes() if x[0] in {"POST", "PUT", "PATCH", "DELETE"}})
@@ -59,7 +65,9 @@ def answer_of(*messages: Message, more: bool) -> int | None:
 
     async def scenario() -> int | None:
         middleware = RequestMiddleware(
-            ExceptionMiddleware(app), metrics=Metrics(), max_body_bytes=100, body_timeout_s=0.05
+            ExceptionMiddleware(app),
+            metrics=Metrics(),
+            limits=Limits(100, 0.05, 20.0),
         )
         scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
         await middleware(scope, receive, send)
@@ -73,3 +81,62 @@ def test_a_body_that_does_not_come_is_given_up_and_one_that_has_come_is_not() ->
     whole = {"type": "http.request", "body": b"{}", "more_body": False}
     assert answer_of(part, whole, more=False) == 200  # waits for the caller to hang up
     assert answer_of(part, more=True) == 408
+
+
+@pytest.mark.slow
+def test_an_answer_that_does_not_begin_is_a_504_and_what_comes_later_goes_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = World(tmp_path)
+    made.settings = made.settings.model_copy(update={"request_timeout_s": 3.0})
+    released, ended = threading.Event(), threading.Event()
+    months = WatchedLake.months
+
+    def held(lake: WatchedLake, table: str, timeframe: str, instrument: str) -> Sequence[str]:
+        assert released.wait(120.0)
+        ended.set()
+        return months(lake, table, timeframe, instrument)
+
+    query = {"instrument_id": "EURUSD", "granularity": "H4"}
+    dates = {"start_date": "2017-11-01", "end_date": "2017-12-01"}
+    with made.client() as client:
+        monkeypatch.setattr(WatchedLake, "months", held)
+        late = client.get("/v1/labels", params={**query, **dates})
+        assert refusal(late)[:2] == (504, "TIMEOUT")
+        deadline = time.monotonic() + 60.0
+        while client.get("/models").status_code != 200:  # others are answered
+            assert time.monotonic() < deadline
+        assert not ended.is_set()
+        released.set()
+        assert ended.wait(20.0)
+        monkeypatch.undo()
+        made.settings = made.settings.model_copy(update={"request_timeout_s": 20.0})
+    with made.client() as client:
+        assert client.get("/v1/labels", params={**query, **dates}).status_code == 200
+
+
+def test_a_caller_who_hangs_up_ends_what_works_for_them() -> None:
+    ended: list[str] = []
+
+    async def app(*_: object) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("app")
+
+    async def scenario() -> None:
+        middleware = RequestMiddleware(app, metrics=Metrics(), limits=Limits(100, 20.0, 20.0))
+        scope = {"type": "http", "method": "GET", "path": "/models", "headers": []}
+        task = asyncio.ensure_future(middleware(scope, _nothing, _nothing))
+        while not ended:
+            await asyncio.sleep(0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert ended == ["app"]
+
+
+async def _nothing(*_: object) -> Message:
+    return {"type": "http.disconnect"}
