@@ -7,7 +7,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-fast check format bench dev install mojo clean
+.PHONY: help demo test test-fast check format bench dev install mojo deploy-tools clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,15 @@ format: install ## Format and apply what the linter can fix
 bench: mojo ## Run the benchmarks beside their peers (installs these) and rewrite README's table
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv sync --quiet --frozen --inexact --all-extras --all-groups
 	@$(BIN)/python -m benchmarks
+
+DEPLOY_TOOLS := prometheus docker-compose python3-docker python3-dockerpty python3-docopt \
+  python3-dotenv python3-texttable python3-websocket python3-jsonschema python3-attr \
+  python3-pyrsistent python3-yaml python3-distro python3-requests python3-urllib3 python3-idna \
+  python3-certifi python3-chardet python3-six
+
+deploy-tools: ## Unpack promtool and docker-compose from Debian into build/, for the tests of deploy/
+	@mkdir -p build/deploy-tools
+	@cd build/deploy-tools && apt-get download -qq $(DEPLOY_TOOLS) && for f in *.deb; do dpkg-deb -x $$f . && rm $$f; done
 
 dev: install ## Dagster (3000), MLflow (5000) and the API (8000) together; Ctrl-C stops all
 	@$(BIN)/wavehouse dev

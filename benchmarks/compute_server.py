@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from kernels.averages import sma
+from market import logs
 from market.errors import ModelNotFoundError
 from market.ports import ModelVersion
-from market.settings import ServingSettings
+from market.settings import LogSettings, ServingSettings
 from serving.app import create_app
-from serving.main import request_log
 from storage.lake import ParquetLake
 
 
@@ -100,7 +100,7 @@ def main() -> None:
     settings = ServingSettings(compute_rate_limit="", compute_cache_bytes=0)
     app = create_app(settings, lake=ParquetLake(folder, fsync=False), registry=NoModels())
     app.add_api_route("/pydantic", peer, methods=["POST"])
-    request_log(settings)
+    logs.configure(LogSettings())
     uvicorn.run(
         WithEcho(app), port=port, access_log=False, log_level="warning", server_header=False
     )

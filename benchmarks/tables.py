@@ -237,6 +237,87 @@ def _cold(figures: Figures) -> list[Row]:
     ]
 
 
+def _label_service(figures: Figures) -> list[Row]:
+    by_name = {row["name"]: row for row in figures["rows"]}
+
+    def told(name: str) -> str:
+        return f"p50 {by_name[name]['p50_ms']:.2f} ms, p99 {by_name[name]['p99_ms']:.2f} ms"
+
+    def busy(name: str) -> str:
+        return f"the server is busy {by_name[name]['server_ms']:.2f} ms a request"
+
+    echo, rate = told("echo"), f"{figures['rate']} requests/s, open loop, loopback"
+    every, one = told("every label, not cached"), by_name["in process: 11.a"]
+    whole = by_name["in process: every label"]
+    return [
+        (
+            f"`POST /v1/labels/compute`, 11.a of H4 on minutes, not cached; {rate}",
+            f"**{told('11.a, not cached')}**",
+            (
+                f"{busy('11.a, not cached')}; a bare echo of the same bytes {echo}; "
+                f"every label {every}"
+            ),
+        ),
+        ("the same, cached", told("11.a, cached"), busy("11.a, cached")),
+        (
+            "the same, nothing decoded, one after another",
+            told("11.a, cold partition"),
+            "reads and replays a month of minutes and of H4",
+        ),
+        (
+            "11.a of one candle in process, processor time",
+            f"**p50 {1e3 * one['cpu_p50_ms']:.0f} us, p99 {1e3 * one['cpu_p99_ms']:.0f} us**",
+            f"every label p50 {1e3 * whole['cpu_p50_ms']:.0f} us",
+        ),
+    ]
+
+
+def _cache(figures: Figures) -> list[Row]:
+    first, second, many = figures["L1"], figures["L2"], figures["stampede"]
+    slow, middle, fast = figures["recent"]
+    return [
+        (
+            "a label's answer in memory, in process",
+            (
+                f"p50 {first['cache, in memory']['p50_us'] / 1e3:.4f} ms, "
+                f"p99 {first['cache, in memory']['p99_us'] / 1e3:.4f} ms"
+            ),
+            f"`dict` {first['dict']['p50_us'] / 1e3:.4f} ms",
+        ),
+        (
+            "the same in Redis, over loopback",
+            (
+                f"p50 {second['cache, in Redis']['p50_us'] / 1e3:.2f} ms, "
+                f"p99 {second['cache, in Redis']['p99_us'] / 1e3:.2f} ms"
+            ),
+            (
+                f"bare `GET` p50 {second['redis-py GET']['p50_us'] / 1e3:.2f} ms, "
+                f"p99 {second['redis-py GET']['p99_us'] / 1e3:.2f} ms"
+            ),
+        ),
+        (
+            f"{many['waiting']} ask at once for what nobody has",
+            f"{many['computations']} computation",
+            (
+                f"all answered in {many['all_answered_ms']:.1f} ms, "
+                f"of which {many['computation_ms']:g} ms to compute"
+            ),
+        ),
+        (
+            (
+                f"hit rate of a day from cold, {middle['questions']:,} questions by Zipf's law "
+                "about the last 24 hours of 80 series, bars arriving"
+            ),
+            f"**{middle['hit_rate']:.1%}**",
+            (
+                f"{slow['hit_rate']:.1%} at {slow['questions_a_second']} question a second, "
+                f"{fast['hit_rate']:.1%} at {fast['questions_a_second']}; "
+                f"{figures['all']['hit_rate']:.1%} about the last 500 candles"
+            ),
+        ),
+    ]
+
+
 TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "candles": _candles,
     "lake_reads": _lake,
@@ -246,7 +327,9 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "panels": _panels,
     "wavelets": _wavelets,
     "labels": _labels,
+    "label_service": _label_service,
     "backtests": _backtests,
     "cold": _cold,
+    "cache": _cache,
 }
 """By the name of the module that measures, in the order of the table."""

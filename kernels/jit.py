@@ -52,6 +52,7 @@ class Compiled(Generic[P, R]):
             "fastmath": set(fastmath),
             "_nrt": not is_borrowing,
             "forceinline": is_inline,
+            "no_cfunc_wrapper": True,  # for C that calls it, which nobody does: 7 % of compiling
         }
         self._dispatcher: Callable[P, R] | None = None
         update_wrapper(self, function)
@@ -89,24 +90,28 @@ class Compiled(Generic[P, R]):
             made: Any = numba.njit(cache=True, nogil=True, **self._options)(function)
         finally:
             config.CACHE_DIR = ambient
-        kept = made._cache._cache_file  # noqa: SLF001 - no other way to it
-        kept.save = _by_one_process_at_a_time(kept.save, made._cache.cache_path)  # noqa: SLF001
+        made.compile = _by_one_process_at_a_time(made)
         made.get_call_template = _whatever_the_constant(made.get_call_template)
         known[function.__name__] = made  # callers in its own module skip this object
         return cast("Callable[P, R]", made)
 
 
-def _by_one_process_at_a_time(save: Callable[[Any, Any], None], folder: str) -> Callable[..., None]:
-    """Let a process read the index, number its file and write both before another one does.
+def _by_one_process_at_a_time(dispatcher: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - numba's
+    """Let a process compile a function while no other does: the next one reads what it kept.
 
-    numba does not: two processes that compile one function for other types number their files
-    alike, and the index may then name the machine code of the one for the types of the other.
+    Two would each take the whole time. And if they compile it for different types, numba may keep
+    the machine code of the one under the types of the other: they number their files alike.
     """
+    compile_ = dispatcher.compile
+    alone_here: Any = import_module("numba.core.compiler_lock").global_compiler_lock
+    folder = Path(dispatcher._cache.cache_path)  # noqa: SLF001
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f"{dispatcher.__name__}.lock"
 
-    def alone(key: Any, data: Any) -> None:  # noqa: ANN401 - numba's
-        with (Path(folder) / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
-            save(key, data)
+    def alone(signature: Any) -> Any:  # noqa: ANN401 - numba's
+        with alone_here, lock.open("w") as held:  # first the lock that a caller being compiled has
+            fcntl.flock(held, fcntl.LOCK_EX)  # until it is closed, by whatever end
+            return compile_(signature)
 
     return alone
 

@@ -13,6 +13,8 @@
     │   ├── NotMaterializedError      nobody has made this partition yet (HTTP 404)
     │   ├── PartitionBusyError        another run is writing the same series (HTTP 409)
     │   ├── UnknownRunError           no backtest has this run_id (HTTP 404)
+    │   ├── UnknownJobError           no backfill has this job_id (HTTP 404)
+    │   ├── BackfillInProgressError   another backfill has these months (HTTP 409)
     │   ├── UnknownKeyError           no API key has this key_id (HTTP 404)
     │   ├── StorageFullError          the disk is full
     │   └── CorruptPartitionError     a file does not hash to its name
@@ -111,6 +113,22 @@ class UnknownRunError(StorageError):
     """No backtest has this run_id, or it ended so long ago that it was forgotten."""
 
     code = "UNKNOWN_RUN"
+
+
+class UnknownJobError(StorageError):
+    """No backfill has this job_id."""
+
+    code = "UNKNOWN_JOB"
+
+
+class BackfillInProgressError(StorageError):
+    """Another backfill, ``job_id``, waits or runs over some of the same months."""
+
+    code = "BACKFILL_IN_PROGRESS"
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class StorageFullError(StorageError):

@@ -33,6 +33,11 @@ class HomeSettings(BaseSettings):
         return self.home.resolve() / "data" / "wavehouse.db"
 
     @property
+    def backfill_logs(self) -> Path:
+        """Folder of what workers of backfills say, a file a job."""
+        return self.home.resolve() / "data" / "backfills"
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's own databases."""
         return self.home.resolve() / "data" / "dagster"
@@ -48,6 +53,31 @@ class StorageSettings(BaseSettings):
     )
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
+
+
+class BackfillSettings(BaseSettings):
+    """Backfills as jobs."""
+
+    model_config = _config("WAVEHOUSE_BACKFILL_")
+
+    dagster_url: str = ""  # http://127.0.0.1:3000; empty: the worker runs Dagster in itself
+    workers: Annotated[int, Field(ge=1)] = 1  # jobs made at a time, others wait
+    lease_s: Annotated[float, Field(gt=0)] = 45.0  # a worker that is not heard of: gone
+    start_s: Annotated[float, Field(gt=0)] = 90.0  # one that was started and has not come: gone
+    starts: Annotated[int, Field(ge=1)] = 10  # workers started for one job before it has failed
+    attempts: Annotated[int, Field(ge=1)] = 5  # where a retry may help
+    retry_s: Annotated[float, Field(gt=0)] = 1.0  # before the second; then twice as long each time
+    plan_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # of ?dry_run=true
+    stall_s: Annotated[float, Field(gt=0)] = 600.0  # without an event, a server's run is dead
+
+
+class WarehouseSettings(BaseSettings):
+    """ClickHouse in the lake's place, where one machine ends."""
+
+    model_config = _config("WAREHOUSE_")
+
+    lease_s: Annotated[float, Field(gt=0)] = 120.0  # a killed writer keeps its series for so long
+    dsn: SecretStr = SecretStr("")  # clickhouse://… or chdb:///folder; empty: the Parquet lake
 
 
 class ProviderSettings(BaseSettings):
@@ -109,7 +139,7 @@ class ServingSettings(BaseSettings):
     labels_rate_limit: str = "10000/hour"  # reading labels
     labels_compute_rate_limit: str = "1000/hour"
     backfill_rate_limit: str = "10/hour"
-    redis_url: SecretStr = SecretStr("")  # redis://…; empty: none, every process by itself
+    redis_url: SecretStr = SecretStr("")  # redis://host:6379/0, what processes share; empty: none
     audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
     audit_max_rows: Annotated[int, Field(ge=1)] = 1_000_000  # the oldest go first
     otlp_endpoint: str = ""  # http://collector:4318; empty: no traces
@@ -135,3 +165,8 @@ class ServingSettings(BaseSettings):
     labels_max_levels: Annotated[int, Field(ge=1)] = 1000  # a request
     labels_max_path_bars: Annotated[int, Field(ge=1)] = 150_000  # a request
     labels_resident_bytes: Annotated[int, Field(ge=0)] = 256_000_000  # decoded months
+    cache_bytes: Annotated[int, Field(ge=0)] = 128_000_000  # of answers, in memory
+    cache_timeout_s: Annotated[float, Field(gt=0, le=5)] = 0.05  # one question to Redis
+    cache_labels_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    cache_levels_ttl_s: Annotated[float, Field(gt=0)] = 300.0
+    health_timeout_s: Annotated[float, Field(gt=0)] = 2.0  # a part that is needed answers by then

@@ -170,7 +170,8 @@ LABELS: Final = Table(
         "profit_factor": pl.Float64(),
         "retouch_count": pl.UInt16(),
         "touch_run": pl.UInt16(),
-        "breakout_occurred": pl.Boolean(),
+        "breakout_occurred": pl.Boolean(),  # of any level active at t_c
+        "nearest_breakout_occurred": pl.Boolean(),  # of the nearest on either side alone
         "flip_occurred": pl.Boolean(),
         "range_expansion": pl.Float64(),
         "event_burst": pl.Boolean(),

@@ -59,6 +59,7 @@ def _labels(stage: Stage) -> list[dg.AssetDep]:
         dg.AssetDep("raw_candles", partition_mapping=window(0, ahead)),
         dg.AssetDep(_key("candles", stage)),
         dg.AssetDep(_key("levels", stage), partition_mapping=window(-1, 0)),
+        _own(stage),
     ]
 
 

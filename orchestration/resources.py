@@ -9,16 +9,21 @@ from functools import cache
 
 from market.instruments import Instrument, InstrumentBook, load_instruments
 from market.ports import Lake, Provider
-from market.settings import HomeSettings, ProviderSettings, StorageSettings
+from market.settings import (
+    HomeSettings,
+    ProviderSettings,
+    StorageSettings,
+    WarehouseSettings,
+)
 from providers import registry
-from storage.lake import ParquetLake
+from storage.opening import open_store
 
 
-def open_lake(home: HomeSettings, storage: StorageSettings) -> Lake:
-    """Open the Parquet lake below the home folder."""
-    return ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
-    )
+def open_lake(
+    home: HomeSettings, storage: StorageSettings, warehouse: WarehouseSettings | None = None
+) -> Lake:
+    """Open the store of the settings; the warehouse's come from the environment if left out."""
+    return open_store(home, storage, warehouse or WarehouseSettings())
 
 
 def open_book(home: HomeSettings) -> InstrumentBook:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets.line import Line
 from assets.stage import Stage
@@ -35,9 +35,13 @@ CODE_LOCATION = "wavehouse"
 
 
 class RunFailedError(WavehouseError):
-    """A Dagster run ended without success; the message is the first failed step's."""
+    """A Dagster run ended without success; message and cause's code are the first failed step's."""
 
     code = "RUN_FAILED"
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,11 @@ def prepare_home(folder: Path) -> None:
 class Runner:
     """Runs stages over partition ranges against one Dagster instance."""
 
-    def __init__(self, line: Line, dagster_home: Path) -> None:
+    def __init__(
+        self, line: Line, dagster_home: Path, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """``tags``: what Dagster's pages say of every run beside its partitions."""
+        self._tags = dict(tags or {})
         prepare_home(dagster_home)
         import dagster as dg  # noqa: PLC0415 - 1 to 2 s, and only runs need it
 
@@ -91,6 +99,12 @@ class Runner:
         keys = [f"{month}-01" for month in (months[0], months[-1])]
         return self._run(stages, keys, len(months), stale_only=stale_only)
 
+    def close_lost(self, tag: str, value: str) -> None:
+        """Call those runs with a tag failed that no process makes any more; the caller knows."""
+        wanted = self._dg.RunsFilter(tags={tag: value}, statuses=_unended(self._dg))
+        for run in self._instance.get_runs(wanted):
+            self._instance.report_run_failed(run, "its process is gone; another run goes on")
+
     def _run(
         self, stages: Sequence[Stage], keys: Sequence[str], months: int, *, stale_only: bool
     ) -> Run:
@@ -109,7 +123,8 @@ class Runner:
         if _was_interrupted(result):
             raise KeyboardInterrupt
         if not result.success:
-            raise RunFailedError(f"run {result.run_id}: {_first_failure(result)}")
+            why, cause = _first_failure(result)
+            raise RunFailedError(f"run {result.run_id}: {why}", cause)
         return Run(result.run_id, months * len(stages))
 
     def _execute(
@@ -127,11 +142,16 @@ class Runner:
         run = self._instance.create_run_for_job(
             job_def=job,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={**job.run_tags, **tags},
+            tags={**job.run_tags, **self._tags, **tags},
             asset_selection=frozenset(self._dg.AssetKey(path) for path in paths),
             remote_job_origin=_origin(name),
         )
         return execute_run(InMemoryJob(job), run, self._instance)
+
+
+def _unended(dg: Any) -> list[Any]:  # noqa: ANN401 - the module, imported late
+    ended = {"SUCCESS", "FAILURE", "CANCELED"}
+    return [status for status in dg.DagsterRunStatus if status.value not in ended]
 
 
 def _origin(job: str) -> "RemoteJobOrigin":
@@ -155,13 +175,16 @@ def _was_interrupted(result: "dg.JobExecutionResult") -> bool:
     return any(e is not None and e.cls_name == "DagsterExecutionInterruptedError" for e in errors)
 
 
-def _first_failure(result: "dg.JobExecutionResult") -> str:
+def _first_failure(result: "dg.JobExecutionResult") -> tuple[str, str]:
+    """Return what the first failed step says, and the code of the error behind it ("" if none)."""
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return data.user_failure_data.description
+            told = data.user_failure_data
+            if told is not None and told.description:
+                code = told.metadata.get("code")
+                return told.description, "" if code is None else str(code.value)
             if data.error is not None:
                 cause = data.error.cause or data.error
-                return f"{event.step_key}: {cause.message.strip()}"
-    return "ended without success and without a failed step"
+                return f"{event.step_key}: {cause.message.strip()}", ""
+    return "ended without success and without a failed step", ""

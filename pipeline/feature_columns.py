@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -100,14 +101,8 @@ def kernel_states() -> KernelStates:
 
 def compute(bars: BarColumns, states: KernelStates) -> dict[str, Series]:
     """Return every feature by name, NaN where it has no value; ``states`` change in place."""
-    return {
-        **_averages(bars, states),
-        **_oscillators(bars, states),
-        **_volume(bars, states),
-        **_haar(bars, states),
-        **_geometry(bars),
-        **_clock(bars.known_us),
-    }
+    recurring = {name: x for part in KERNELS for name, x in part(bars, states).items()}
+    return {**recurring, **_geometry(bars), **_clock(bars.known_us)}
 
 
 def _averages(bars: BarColumns, states: KernelStates) -> dict[str, Series]:
@@ -172,6 +167,10 @@ def _haar(bars: BarColumns, states: KernelStates) -> dict[str, Series]:
         "haar_entropy": out.entropy,
         "haar_trend_slope": _over(out.slope, unit),
     }
+
+
+KERNELS: Final = (_averages, _oscillators, _volume, _haar)
+"""What has to be compiled, in parts that need nothing of one another."""
 
 
 def _geometry(bars: BarColumns) -> dict[str, Series]:

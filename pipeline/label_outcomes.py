@@ -18,15 +18,28 @@ import polars as pl
 
 from kernels import first_touch as touches
 from kernels.barriers import Barriers
+from kernels.forward_labels import meta_label, range_expansion
+from kernels.forward_labels_levels import max_penetration
+from kernels.forward_labels_path import PathStatistics, path_statistics
+from kernels.forward_labels_trend import trend_scan
 from market.calendars import Grid, SessionCalendar
 from market.tables import LABELS
 from market.timeframes import Timeframe
+from pipeline.label_series import LabelSeries
 
 LARGEST_SCALED_RETURN: Final = 10.0
+PLAIN_WIDTH: Final = 0.01  # of the price: the barriers of ``triple_barrier``
 
 _STATUSES: Final = ("pending", "final", "censored")
 _HITS: Final = ("none", "upper", "ambiguous", "lower", None)  # by side, of which -1 is the fourth
 _LOWER_HIT, _UNKNOWN_HIT = 3, 4
+
+LEVEL_COLUMNS: Final = (
+    "retouch_count", "touch_run", "next_touch_time", "breakout_occurred",
+    "nearest_breakout_occurred", "flip_occurred",
+)  # fmt: skip
+SERIES_COLUMNS: Final = (*LEVEL_COLUMNS, "max_penetration", "event_burst", "return_quantile")
+"""What only a series can tell; with ``meta_label``, whose side is one of the closes behind."""
 
 Instants = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -37,7 +50,9 @@ Mask = npt.NDArray[np.bool_]
 class Entries:
     """What is known at each entry: price, ATR, barriers with and without levels."""
 
+    ts_us: Instants
     price: Floats
+    range: Floats  # high - low of the entry candle
     atr: Floats
     barriers: Barriers
     plain: Barriers
@@ -102,23 +117,35 @@ def outcomes(
     *,
     watermark_us: int,
     ended_us: int | None = None,
+    series: LabelSeries | None = None,
 ) -> dict[str, pl.Series]:
     """Return status, outcomes and path statistics by column name, one value an entry.
+
+    Without the ``series`` what is measured against levels and history is NaN throughout.
 
     Raises ``MalformedBarsError`` for a path bar off the calendar.
     """
     ends = path.calendar.bar_ends(path.timeframe, path.ts)
     bounds = (np.searchsorted(path.ts, windows.start_us), np.searchsorted(path.ts, windows.end_us))
-    touch = _touch(entries.barriers, windows, path, bounds)
-    plain = _touch(entries.plain, windows, path, bounds)
+    around, bare, price = entries.barriers, entries.plain, entries.price
+    touch = _touch((around.upper, around.lower), windows, path, bounds)
+    plain = _touch((bare.upper, bare.lower), windows, path, bounds)
+    fixed = price * (1.0 + PLAIN_WIDTH), price * (1.0 - PLAIN_WIDTH)
+    shares = _touch(fixed, windows, path, bounds)
     rows = _rows(windows, (path.ts, *bounds), touch, watermark_us=watermark_us, ended_us=ended_us)
-    is_plain_known = rows.is_final & _is_settled(rows, plain) & ~np.isnan(entries.plain.upper)
+    is_plain_known = rows.is_final & _is_settled(rows, plain) & ~np.isnan(bare.upper)
+    is_share_known = rows.is_final & _is_settled(rows, shares) & (price > 0.0)
     columns = {
         "known_at": windows.end_us,
         "matured_at": np.where(rows.is_final, windows.end_us, np.nan),
         **_barrier_columns(entries, windows, rows, touch, ends),
         "label_unadjusted": _sides(is_plain_known, plain),
+        "triple_barrier": _sides(is_share_known, shares),
         **_return_columns(entries, rows, path),
+        **_statistic_columns(entries, rows, path),
+        **_horizon_columns(entries, windows, rows, path),
+        **_series_columns(entries, windows, rows, path, series),
+        "meta_label": _meta_labels(entries, rows, path, touch, series),
         **_path_columns(windows, rows, path, watermark_us),
     }
     hit = np.where(touch.side == touches.LOWER, _LOWER_HIT, touch.side)
@@ -140,9 +167,9 @@ def typed(column: str, values: Floats | Instants) -> pl.Series:
 
 
 def _touch(
-    around: Barriers, windows: Windows, path: Path, bounds: tuple[Instants, Instants]
+    around: tuple[Floats, Floats], windows: Windows, path: Path, bounds: tuple[Instants, Instants]
 ) -> _Touch:
-    found = touches.first_touch((path.high, path.low), bounds, around.upper, around.lower)
+    found = touches.first_touch((path.high, path.low), bounds, *around)
     bar = np.full(found.side.size, windows.horizon, dtype=np.int64)
     is_touched = found.side != touches.NONE
     at = path.ts[found.bar[is_touched]]
@@ -217,29 +244,91 @@ def _barrier_columns(
     }
 
 
-def _return_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, Floats]:
-    price, atr = entries.price, entries.atr
+def _at_end(rows: _Rows, path: Path) -> Floats:
+    """Return P_H, NaN where the row is not final or the horizon's last bar has no path."""
     close = np.append(path.close, np.nan)  # an empty window reads the last
     at_end = close[np.where(rows.last > rows.first, rows.last - 1, -1)]
-    has_end = rows.is_final & ~rows.is_last_empty & ~rows.is_ended
+    return np.where(rows.is_final & ~rows.is_last_empty & ~rows.is_ended, at_end, np.nan)
+
+
+def _is_whole(rows: _Rows) -> Mask:
+    """Say which paths were seen in full: a statistic of one with a gap is nobody's to know."""
+    return rows.is_final & rows.is_gapless & ~rows.is_ended
+
+
+def _return_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, Floats]:
+    price, atr, at_end = entries.price, entries.atr, _at_end(rows, path)
     scaled = np.full(price.size, np.nan)
     np.divide(at_end - price, atr, out=scaled, where=atr > 0.0)
-    scaled = np.clip(scaled, -LARGEST_SCALED_RETURN, LARGEST_SCALED_RETURN)
-    highest, lowest = touches.extremes((path.high, path.low), (rows.first, rows.last))
-    # an extreme is one of the whole path: where a bar of it is missing, nobody knows it
-    is_whole = rows.is_final & rows.is_gapless & ~rows.is_ended
-    mfe = np.maximum((highest - price) / price, 0.0)
-    mae = np.minimum((lowest - price) / price, 0.0)
-    factor = np.full(price.size, np.nan)
-    np.divide(mfe, -mae, out=factor, where=mae < 0.0)
     return {
-        "forward_return": np.where(has_end, at_end / price - 1.0, np.nan),
-        "return_sign": np.where(has_end, np.sign(np.nan_to_num(at_end - price)), np.nan),
-        "vol_scaled_return": np.where(has_end, scaled, np.nan),
-        "mfe": np.where(is_whole, mfe, np.nan),
-        "mae": np.where(is_whole, mae, np.nan),
-        "profit_factor": np.where(is_whole, factor, np.nan),
+        "forward_return": at_end / price - 1.0,
+        "return_sign": np.sign(at_end - price),
+        "vol_scaled_return": np.clip(scaled, -LARGEST_SCALED_RETURN, LARGEST_SCALED_RETURN),
     }
+
+
+def _statistic_columns(entries: Entries, rows: _Rows, path: Path) -> dict[str, Floats]:
+    found = path_statistics(
+        (path.high, path.low, path.close), (rows.first, rows.last), entries.price
+    )
+    is_whole = _is_whole(rows)
+    return {
+        name: np.where(is_whole, values, np.nan)
+        for name, values in zip(PathStatistics._fields, found, strict=True)
+    }
+
+
+def _horizon_columns(
+    entries: Entries, windows: Windows, rows: _Rows, path: Path
+) -> dict[str, Floats]:
+    """Return what the horizon's bars say, each of them made of its own path bars."""
+    grid = windows.grid
+    bounds = np.searchsorted(path.ts, grid.open_us), np.searchsorted(path.ts, grid.end_us)
+    close = np.append(path.close, np.nan)
+    closes = close[np.where(bounds[1] > bounds[0], bounds[1] - 1, -1)]
+    of_rows = windows.first_bar, windows.first_bar + windows.horizon
+    bars = touches.extremes((path.high, path.low), bounds)
+    scan = trend_scan(closes, of_rows, entries.price)
+    columns = {
+        "range_expansion": range_expansion(bars, of_rows, entries.range),
+        "trend_scan_sign": scan.sign,
+        "trend_scan_t": scan.t,
+    }
+    is_whole = _is_whole(rows)
+    return {name: np.where(is_whole, values, np.nan) for name, values in columns.items()}
+
+
+def _series_columns(
+    entries: Entries, windows: Windows, rows: _Rows, path: Path, series: LabelSeries | None
+) -> dict[str, Floats]:
+    """Return what is measured against the levels at entry, and against earlier rows."""
+    if series is None:
+        return {name: np.full(entries.price.size, np.nan) for name in SERIES_COLUMNS}
+    at = series.rows(entries.ts_us)
+    levels = series.levels(at, windows.end_us)
+    edges = levels.lowest_resistance, levels.highest_support
+    whole = {
+        **{name: getattr(levels, name) for name in LEVEL_COLUMNS},
+        "event_burst": series.burst[at],
+        "max_penetration": max_penetration(path.close, (rows.first, rows.last), edges, entries.atr),
+    }
+    is_whole = _is_whole(rows)
+    return {
+        "return_quantile": np.where(np.isnan(_at_end(rows, path)), np.nan, series.quantile[at]),
+        **{name: np.where(is_whole, values, np.nan) for name, values in whole.items()},
+    }
+
+
+def _meta_labels(
+    entries: Entries, rows: _Rows, path: Path, touch: _Touch, series: LabelSeries | None
+) -> Floats:
+    """Return whether the primary side won at t1."""
+    if series is None:
+        return np.full(entries.price.size, np.nan)
+    side = series.side[series.rows(entries.ts_us)]
+    found = touches.FirstTouch(touch.side, touch.index)
+    won = meta_label(side, found, entries.price, _at_end(rows, path))
+    return np.where(_is_known(entries, rows), won, np.nan)
 
 
 def _path_columns(

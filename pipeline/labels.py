@@ -20,10 +20,12 @@ from market.errors import InputError, MalformedBarsError
 from market.instruments import Instrument
 from market.tables import INSTANT, LABELS
 from market.timeframes import Timeframe
+from pipeline import label_series, levels
 from pipeline.candles import complete
 from pipeline.label_outcomes import Entries, Floats, Instants, Path, Windows, outcomes, typed
+from pipeline.label_series import LabelSeries, follow
 
-FORMULA: Final = 1  # raise it when a formula changes: it is part of every label's version
+FORMULA: Final = 2  # raise it when a formula changes: it is part of every label's version
 MAX_HORIZON: Final = 100
 
 _MONTH_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -83,14 +85,17 @@ def compute(  # noqa: PLR0913 - what a label is made of, each part from another 
     config: LabelConfig = DEFAULT,
     watermark_us: int,
     ended_us: int | None = None,
+    series: LabelSeries | None = None,
 ) -> pl.DataFrame:
     """Return one row (``tables.LABELS``) for each complete candle.
 
     ``context`` is ``levels.extend``'s for the same candles; ``path`` the instrument's base bars
     (ts, high, low, close), those before the first close and after the last horizon are not looked
     at. ``watermark_us`` says until when the source has spoken, ``ended_us`` when the instrument
-    ceased to trade. Raises ``InputError`` where the context does not fit the candles, and
-    ``MalformedBarsError`` for path bars out of order or off the calendar.
+    ceased to trade. ``series`` (``label_series.follow``) holds every candle's bar: what is measured
+    against levels over time or earlier rows comes of it, and is null without. Raises ``InputError``
+    where the context or the series does not fit the candles, and ``MalformedBarsError`` for path
+    bars out of order or off the calendar.
     """
     _require_horizon(config.horizon)
     bars = complete(candles)
@@ -100,7 +105,7 @@ def compute(  # noqa: PLR0913 - what a label is made of, each part from another 
     calendar = calendar_for(instrument)
     t_c = _instants(bars["known_at"])
     windows = _windows(t_c, calendar, timeframe, config.horizon)
-    entries = _entries(bars["close"].to_numpy(), known, config)
+    entries = _entries(bars, known, config)
     looked_at = _path(path, int(t_c.min()), int(windows.end_us.max()))
     found = outcomes(
         entries,
@@ -108,8 +113,46 @@ def compute(  # noqa: PLR0913 - what a label is made of, each part from another 
         Path(*looked_at, calendar, instrument.base_timeframe),
         watermark_us=watermark_us,
         ended_us=ended_us,
+        series=series,
     )
     return _frame(bars, known, entries, found, (timeframe, instrument.base_timeframe, config))
+
+
+def of_series(  # noqa: PLR0913 - as ``compute``
+    candles: pl.DataFrame,
+    played: levels.Extended,
+    path: pl.DataFrame,
+    *,
+    instrument: Instrument,
+    timeframe: Timeframe,
+    config: LabelConfig = DEFAULT,
+    watermark_us: int,
+    ended_us: int | None = None,
+) -> pl.DataFrame:
+    """Return the labels of a whole series: candles from its first, played from no level at all.
+
+    ``played`` is ``levels.extend``'s of the same candles from ``levels.initial()``. What is
+    measured against history begins with the first candle.
+    """
+    series = follow(
+        label_series.initial(),
+        played,
+        levels.initial(),
+        calendar=calendar_for(instrument),
+        timeframe=timeframe,
+        horizon=config.horizon,
+    )
+    return compute(
+        candles,
+        played.context,
+        path,
+        instrument=instrument,
+        timeframe=timeframe,
+        config=config,
+        watermark_us=watermark_us,
+        ended_us=ended_us,
+        series=series,
+    )
 
 
 def _require_horizon(horizon: int) -> None:
@@ -160,7 +203,8 @@ def _path(
     return ts[within], high, low, close
 
 
-def _entries(close: Floats, known: pl.DataFrame, config: LabelConfig) -> Entries:
+def _entries(bars: pl.DataFrame, known: pl.DataFrame, config: LabelConfig) -> Entries:
+    high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
     atr, support, resistance = (known[c].to_numpy() for c in ("atr", "support", "resistance"))
     around = barriers(
         close,
@@ -174,7 +218,7 @@ def _entries(close: Floats, known: pl.DataFrame, config: LabelConfig) -> Entries
     )
     none = np.full(close.size, np.nan)
     plain = barriers(close, atr, none, none, k=config.k)
-    return Entries(close, atr, around, plain)
+    return Entries(_instants(bars["ts"]), close, high - low, atr, around, plain)
 
 
 def _frame(
@@ -222,7 +266,6 @@ def _constants(
         "label_version": config.label_version,
         "horizon_bars": config.horizon,
         "path_timeframe": path_timeframe.value,
-        **dict.fromkeys(LATER),  # so that the table keeps its shape
     }
     return {name: pl.Series(name, [x], dtype=LABELS.schema[name]) for name, x in values.items()}
 
@@ -234,15 +277,6 @@ def _nearest_level(entries: Entries, known: pl.DataFrame) -> Floats:
     distance = np.full(nearer.size, np.nan)
     np.divide(nearer, entries.atr, out=distance, where=entries.atr > 0.0)
     return distance
-
-
-LATER: Final = (
-    "return_quantile", "triple_barrier", "retouch_count", "touch_run", "breakout_occurred",
-    "flip_occurred", "range_expansion", "event_burst", "drawdown_depth", "end_vs_extremum_gap",
-    "max_penetration", "time_underwater", "path_skewness", "next_touch_time", "trend_scan_sign",
-    "trend_scan_t", "meta_label",
-)  # fmt: skip
-"""Columns of the table whose formulas are not computed yet: null in every row."""
 
 
 def _instants(ts: pl.Series) -> Instants:

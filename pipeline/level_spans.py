@@ -42,12 +42,13 @@ class ActiveLevels:
     kind: npt.NDArray[np.int64]
     start_us: npt.NDArray[np.int64]
     stop_us: npt.NDArray[np.int64]
+    born_us: npt.NDArray[np.int64]
     level_id: tuple[str, ...]
 
     @property
     def nbytes(self) -> int:
         """Return what it takes to keep them, ids at some 100 bytes each."""
-        return 4 * self.price.nbytes + 100 * len(self.level_id)
+        return 5 * self.price.nbytes + 100 * len(self.level_id)
 
     def nearest(
         self, as_of_us: int, price: float
@@ -91,5 +92,6 @@ def active_levels(done: Extended, before: State) -> ActiveLevels:
         kind=np.array([s[2] for s in spans], dtype=np.int64),
         start_us=np.array([s[3] for s in spans], dtype=np.int64),
         stop_us=np.array([s[4] for s in spans], dtype=np.int64),
+        born_us=born_us,
         level_id=tuple(done.level_ids(born_us).to_list()),
     )

@@ -1,9 +1,11 @@
 """The REST app: routers, middleware and lifespan put together, everything handed in."""
 
 import datetime as dt
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from learning.bundle import Bundle
 from market.instruments import InstrumentBook
 from market.ports import Lake, ModelRegistry
-from market.settings import ServingSettings
+from market.settings import BackfillSettings, ServingSettings
 from serving import docs_pages, errors
 from serving.access.audit import AuditTrail
 from serving.access.keys import KeyRing
@@ -22,15 +24,22 @@ from serving.access.middleware import AccessMiddleware, Guard
 from serving.access.rates import RateLimits
 from serving.access.rules import rules
 from serving.access.tokens import TokenVerifier
+from serving.backfills.launching import Launcher
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
+from serving.cached_labels import CandleLabels
+from serving.caching import open_cache
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.label_compute.service import LabelService
 from serving.metrics import Metrics
+from serving.metrics_windows import EVERY_S, Windows
 from serving.middleware import Limits, RequestMiddleware, route_of
 from serving.models import BundleLoader, ModelStore, polling
 from serving.routers import (
     backtest,
+    batch,
+    cache,
     compute,
     health,
     label_compute,
@@ -44,6 +53,7 @@ from serving.routers import (
 from serving.traces import TraceMiddleware, Tracing
 from storage.api_keys import ApiKeys
 from storage.audit_log import AuditLog
+from storage.backfill_jobs import BackfillJobs
 from storage.database import Database
 
 LifespanOf = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -71,18 +81,20 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         labels,
         label_compute,
         levels,
+        batch,
         compute,
         backtest,
         ml,
         models,
         health,
         metrics,
+        cache,
     ):
         app.include_router(part.router)
     return app
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - every part is handed in
     settings: ServingSettings,
     *,
     lake: Lake,
@@ -90,13 +102,18 @@ def create_app(
     book: InstrumentBook | None = None,
     database: Database | None = None,
     load: BundleLoader = Bundle.load,
+    metrics_folder: Path | None = None,
+    backfill: BackfillSettings | None = None,
+    launcher: Launcher | None = None,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
     Without a database, backtests, trials and the audit log are forgotten at the end of the
-    lifespan.
+    lifespan. Workers that share their metrics do so in ``metrics_folder``. Without a launcher no
+    backfill is taken.
     """
-    measures = Metrics()
+    measures = Metrics(metrics_folder)
+    kept = open_cache(settings, measures.cache.observe)
     database = database or Database.in_memory()
     guard = _guard(settings, database)
     tracing = Tracing(settings.otlp_endpoint, version("wavehouse"))
@@ -109,12 +126,48 @@ def create_app(
         metrics=measures,
         compute=ComputeService(settings, measures.compute),
         backtests=BacktestService(settings, measures.compute, database),
-        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes),
+        labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes, cache=kept),
+        cache=kept,
+        candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
+        windows=Windows(measures, kept),
+        backfills=_backfills(backfill or BackfillSettings(), database, measures, launcher),
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
     app = bare_app(_lifespan(services, guard, tracing))
     errors.install(app)
+    _add_middleware(app, settings, measures, guard, tracing)
+    return app
+
+
+def _backfills(
+    settings: BackfillSettings, database: Database, measures: Metrics, launcher: Launcher | None
+) -> BackfillService:
+    jobs = BackfillJobs(
+        database, owner=str(uuid.uuid4()), lease_s=settings.lease_s, start_s=settings.start_s
+    )
+    return BackfillService(jobs, settings, measures.backfills, launcher)
+
+
+def _guard(settings: ServingSettings, database: Database) -> Guard:
+    """Return what lets in who may come in, and writes down who changed what."""
+    audit = AuditLog(database, keep_days=settings.audit_keep_days, max_rows=settings.audit_max_rows)
+    return Guard(
+        keys=KeyRing(ApiKeys(database), remember_s=settings.key_remember_s),
+        tokens=TokenVerifier(settings),
+        rules=rules(
+            probes=settings.open_health, metrics=settings.open_metrics, docs=settings.open_docs
+        ),
+        rates=RateLimits(settings),
+        trail=AuditTrail(audit),
+        anonymous=settings.anonymous,
+    )
+
+
+def _add_middleware(
+    app: FastAPI, settings: ServingSettings, measures: Metrics, guard: Guard, tracing: Tracing
+) -> None:
+    """Put what every request passes around the app, the innermost first."""
     app.add_middleware(AccessMiddleware, guard=guard)
     _add_cors(app, settings)
     app.add_middleware(
@@ -135,22 +188,6 @@ def create_app(
         app.add_middleware(TraceMiddleware, tracing=tracing, route_of=route_of)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
-    return app
-
-
-def _guard(settings: ServingSettings, database: Database) -> Guard:
-    """Return what lets in who may come in, and writes down who changed what."""
-    audit = AuditLog(database, keep_days=settings.audit_keep_days, max_rows=settings.audit_max_rows)
-    return Guard(
-        keys=KeyRing(ApiKeys(database), remember_s=settings.key_remember_s),
-        tokens=TokenVerifier(settings),
-        rules=rules(
-            probes=settings.open_health, metrics=settings.open_metrics, docs=settings.open_docs
-        ),
-        rates=RateLimits(settings),
-        trail=AuditTrail(audit),
-        anonymous=settings.anonymous,
-    )
 
 
 def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
@@ -161,7 +198,14 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["X-API-Key", "Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=[
+                "X-API-Key",
+                "Authorization",
+                "Content-Type",
+                "X-Request-ID",
+                "X-Cache-Strategy",
+                "If-None-Match",
+            ],
             expose_headers=[
                 "X-Request-ID",
                 "Retry-After",
@@ -169,6 +213,9 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
                 "X-Rate-Limit-Limit",
                 "X-Rate-Limit-Remaining",
                 "X-Rate-Limit-Reset",
+                "X-Next-Cursor",
+                "X-Cache-Hit",
+                "X-Compute-Time-Ms",
             ],
         )
 
@@ -181,14 +228,25 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
         await anyio.to_thread.run_sync(tracing.start)
         services.compute.start()
         services.backtests.start()
+        services.backfills.start()
+        if services.settings.compute_warm:
+            services.labels.start()
         try:
-            with polling(services.models.refresh, every_s=services.settings.alias_poll_s):
+            services.windows.take()
+            with (
+                polling(services.models.refresh, every_s=services.settings.alias_poll_s),
+                polling(services.windows.take, every_s=EVERY_S),
+            ):
                 yield {"services": services}
         finally:
             services.compute.close()
+            await anyio.to_thread.run_sync(services.backfills.close)
             await guard.rates.aclose()
             await anyio.to_thread.run_sync(guard.trail.close)
             await anyio.to_thread.run_sync(tracing.close)
+            await anyio.to_thread.run_sync(services.labels.close)
             await anyio.to_thread.run_sync(services.backtests.close)
+            await services.candles.aclose()
+            await services.cache.aclose()
 
     return lifespan

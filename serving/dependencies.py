@@ -1,7 +1,7 @@
 """What a route is given: the app's parts as one typed value, built once, never a global."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,11 +10,16 @@ from market.errors import UnknownInstrumentError
 from market.instruments import Instrument, InstrumentBook
 from market.ports import Lake
 from market.settings import ServingSettings
+from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
+from serving.cached_labels import CandleLabels
 from serving.compute.service import ComputeService
 from serving.label_compute.service import LabelService
+from serving.looks import Looks
 from serving.metrics import Metrics
+from serving.metrics_windows import Windows
 from serving.models import ModelStore
+from storage.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,13 @@ class Services:
     compute: ComputeService
     backtests: BacktestService
     labels: LabelService
+    cache: Cache
+    candles: CandleLabels
+    windows: Windows
+    backfills: BackfillService
     version: str
     started_at: dt.datetime
+    looks: Looks = field(default_factory=Looks)
 
     def check_instrument(self, instrument_id: str) -> None:
         """Raise ``UnknownInstrumentError`` if the book does not have it."""

@@ -6,7 +6,8 @@
     │   │   ├── InvalidJsonError      the body is not JSON
     │   │   └── UnknownIndicatorError the path names none that there is (404)
     │   ├── BodyTooLargeError         more than is taken, as sent or unpacked (413)
-    │   └── UnsupportedContentError   a media type or an encoding that is not read (415)
+    │   ├── UnsupportedContentError   a media type or an encoding that is not read (415)
+    │   └── NotAcceptableError        none of the media types that are written is taken (406)
     ├── RefusedForNowError
     │   ├── TooManyRequestsError      over the rate that one caller may ask at (429)
     │   └── OverloadedError           every worker is busy, and as many wait as may (503)
@@ -50,6 +51,8 @@ STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     market_errors.StorageError: 503,
     market_errors.NotMaterializedError: 404,
     market_errors.UnknownRunError: 404,
+    market_errors.UnknownJobError: 404,
+    market_errors.BackfillInProgressError: 409,
     market_errors.UnknownKeyError: 404,
     market_errors.PartitionBusyError: 409,
     market_errors.LearningError: 500,
@@ -129,6 +132,12 @@ class UnsupportedContentError(InputError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class NotAcceptableError(InputError):
+    """The caller takes none of the media types that are written."""
+
+    code = "NOT_ACCEPTABLE"
+
+
 class RefusedForNowError(WavehouseError):
     """Refused for now: the same request may be taken after ``headers["Retry-After"]`` seconds."""
 
@@ -173,6 +182,7 @@ _OWN_STATUSES: Final[Mapping[type[WavehouseError], int]] = {
     UnknownIndicatorError: 404,
     BodyTooLargeError: 413,
     UnsupportedContentError: 415,
+    NotAcceptableError: 406,
     TooManyRequestsError: 429,
     UnauthenticatedError: 401,
     ForbiddenError: 403,

@@ -9,9 +9,10 @@ TIME_TO_BARRIER: Final = "time_to_barrier"
 PLAIN_TYPES: Final = (
     "forward_return", "return_sign", "vol_scaled_return", "return_quantile", "triple_barrier",
     "mfe", "mae", "profit_factor", "retouch_count", "touch_run", "breakout_occurred",
-    "flip_occurred", "range_expansion", "event_burst", "drawdown_depth", "end_vs_extremum_gap",
-    "max_penetration", "time_underwater", "path_skewness", "nearest_level_distance",
-    "next_touch_time", "trend_scan_sign", "trend_scan_t", "meta_label",
+    "nearest_breakout_occurred", "flip_occurred", "range_expansion", "event_burst",
+    "drawdown_depth", "end_vs_extremum_gap", "max_penetration", "time_underwater",
+    "path_skewness", "nearest_level_distance", "next_touch_time", "trend_scan_sign",
+    "trend_scan_t", "meta_label",
 )  # fmt: skip
 LABEL_TYPES: Final = (BARRIER, TIME_TO_BARRIER, *PLAIN_TYPES)
 ALIASES: Final[Mapping[str, str]] = {

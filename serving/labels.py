@@ -1,10 +1,11 @@
-"""Pages of labels out of the lake: only the months asked, read no more than the page takes.
+"""Labels out of the lake: which rows are asked for, which versions hold them, how they are told.
 
-Pointers are resolved once; everything after works on those immutable versions.
+Pointers are resolved once; everything after works on those immutable versions. Belongs here: the
+question, its tag, a row's form in JSON. Keep out: pages (``label_pages``).
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class LabelQuery:
     sort: str
     ranges: tuple[tuple[str, float | None, float | None], ...] = ()
     status: str | None = None
+    cursor: str | None = None
 
     @property
     def is_by_time(self) -> bool:
@@ -114,21 +116,14 @@ def resolve(lake: Lake, query: LabelQuery) -> list[PartitionRef]:
     return refs
 
 
-def etag(refs: Sequence[PartitionRef], query: LabelQuery, code_version: str) -> str:
-    """Return the answer's tag: a hash of data versions, code versions and parameters."""
+def etag(refs: Sequence[PartitionRef], query: LabelQuery, code_version: str, form: str = "") -> str:
+    """Return the answer's tag: a hash of data versions, code versions, parameters and its form."""
     parts = [
         [(ref.key.path, ref.version, ref.code_version) for ref in refs],
         [getattr(query, name) for name in query.__slots__],
-        [SHAPE_VERSION, code_version],
+        [SHAPE_VERSION, code_version, form],
     ]
     return '"' + hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32] + '"'
-
-
-def page(lake: Lake, refs: Sequence[PartitionRef], query: LabelQuery) -> tuple[pl.DataFrame, int]:
-    """Return the page's rows in order and how many rows there are on all pages."""
-    if query.is_by_time:
-        return _page_by_time(lake, refs, query)
-    return _page_by_return(lake, refs, query)
 
 
 def one(lake: Lake, ref: PartitionRef, query: LabelQuery) -> dict[str, Any]:
@@ -190,66 +185,3 @@ def _barrier() -> pl.Expr:
         "path_bars",
         "path_bars_missing",
     )
-
-
-def _page_by_time(
-    lake: Lake, refs: Sequence[PartitionRef], query: LabelQuery
-) -> tuple[pl.DataFrame, int]:
-    """Walk the months; one whose row count its pointer tells is read only if the page is in it."""
-    wanted, total = query.rows, 0
-    parts: list[pl.DataFrame] = []
-    for ref in reversed(refs) if query.is_descending else refs:
-        known = _count_without_reading(ref, query)
-        if known is not None and (total + known <= wanted.start or total >= wanted.stop):
-            total += known
-            continue
-        frame = lake.read([ref]).filter(query.condition()).sort(
-            "ts", descending=query.is_descending
-        )  # fmt: skip
-        start = max(wanted.start - total, 0)
-        stop = min(wanted.stop - total, frame.height)
-        if start < stop:
-            parts.append(frame.slice(start, stop - start))
-        total += frame.height
-    return _stack(lake, refs, parts), total
-
-
-def _page_by_return(
-    lake: Lake, refs: Sequence[PartitionRef], query: LabelQuery
-) -> tuple[pl.DataFrame, int]:
-    """Rank all rows by two columns, then read whole rows only of the months on the page."""
-    ranked = (
-        pl.concat(list(_returns(lake, refs, query)))
-        .sort(
-            "forward_return",
-            "ts",
-            descending=[query.is_descending, False],
-            nulls_last=True,
-            maintain_order=True,
-        )
-        .with_row_index("position")
-    )
-    on_page = ranked.slice(query.rows.start, query.per_page)
-    parts = [
-        lake.read([refs[index]]).join(on_page.select("ts", "position"), on="ts", how="inner")
-        for index in on_page["ref"].unique().sort()
-    ]
-    frame = _stack(lake, refs, parts)
-    return (frame.sort("position").drop("position") if parts else frame), ranked.height
-
-
-def _returns(lake: Lake, refs: Sequence[PartitionRef], query: LabelQuery) -> Iterator[pl.DataFrame]:
-    for index, ref in enumerate(refs):
-        found = lake.read([ref]).filter(query.condition())
-        yield found.select("ts", "forward_return", pl.lit(index, pl.Int64).alias("ref"))
-
-
-def _count_without_reading(ref: PartitionRef, query: LabelQuery) -> int | None:
-    if ref.first_us is None or ref.last_us is None:
-        return ref.rows
-    is_inside = query.start_us <= ref.first_us and ref.last_us <= query.end_us
-    return ref.rows if is_inside and not query.is_filtered else None
-
-
-def _stack(lake: Lake, refs: Sequence[PartitionRef], parts: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(parts) if parts else lake.read(refs[:1]).clear()

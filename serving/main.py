@@ -1,6 +1,7 @@
 """The entry point: settings in, real parts built, uvicorn started."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,13 +12,16 @@ from uvicorn.supervisors import Multiprocess
 from market import logs
 from market.instruments import load_instruments
 from market.settings import (
+    BackfillSettings,
     HomeSettings,
     LearningSettings,
     LogSettings,
     ServingSettings,
     StorageSettings,
+    WarehouseSettings,
 )
 from serving.app import create_app
+from serving.backfills.launching import ProcessLauncher
 
 WORKER_BUSY_S: Final = 60  # one that does not stir for so long is replaced
 
@@ -28,15 +32,16 @@ def build(
     home: HomeSettings,
     storage: StorageSettings,
     learning: LearningSettings,
+    backfill: BackfillSettings | None = None,
+    warehouse: WarehouseSettings | None = None,
 ) -> FastAPI:
-    """Return the app over the Parquet lake and the model registry of these settings."""
+    """Return the app over the store and the model registry of these settings."""
     from learning.registry import open_registry  # noqa: PLC0415 - heavy parts only where they run
     from storage.database import Database  # noqa: PLC0415
-    from storage.lake import ParquetLake  # noqa: PLC0415
+    from storage.opening import open_store  # noqa: PLC0415
 
-    lake = ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
-    )
+    backfill = backfill or BackfillSettings()
+    lake = open_store(home, storage, warehouse or WarehouseSettings())
     return create_app(
         serving,
         lake=lake,
@@ -45,7 +50,30 @@ def build(
         database=Database(storage.database_url.get_secret_value())
         if storage.database_url.get_secret_value()
         else Database.at(home.database),
+        metrics_folder=metrics_folder(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")),
+        backfill=backfill,
+        launcher=ProcessLauncher(
+            home.backfill_logs,
+            backfill.plan_timeout_s,
+            {
+                "WAVEHOUSE_HOME": str(home.home.resolve()),
+                "WAVEHOUSE_INSTRUMENTS": str(home.instruments.resolve()),
+                "WAVEHOUSE_STORAGE_DATABASE_URL": storage.database_url.get_secret_value(),
+            },
+        ),
     )
+
+
+def metrics_folder(named: str) -> Path | None:
+    """Return the folder in which workers share their metrics, made if it must be.
+
+    The name of the variable is ``prometheus_client``'s, which reads it by itself.
+    """
+    if not named:
+        return None
+    folder = Path(named)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def tracking_uri(home: Path) -> str:

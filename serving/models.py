@@ -195,7 +195,7 @@ class ModelStore:
 
     def _report(self, before: Snapshot, after: Snapshot) -> None:
         for name in before.served.keys() - after.served.keys():
-            self._metrics.loaded_version.remove(name, self._alias)
+            self._metrics.unload(name, self._alias)
             log.warning("model %s: no longer registered, no longer served", name)
         for name, served in after.served.items():
             old = before.served.get(name)

@@ -74,6 +74,77 @@ class Health(Answer):
     newest: list[Newest]
 
 
+class Ready(Answer):
+    """Whether requests may be sent here, by the parts without which none can be answered."""
+
+    status: Literal["ready", "not_ready"]
+    timestamp: dt.datetime
+    checks: dict[str, Check]
+
+
+class Alive(Answer):
+    """The process answers."""
+
+    status: Literal["alive"]
+    timestamp: dt.datetime
+    uptime_s: float
+
+
+class Latency(Answer):
+    """Percentiles in milliseconds, from the histogram's buckets."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class RouteWindow(Answer):
+    """Requests of a route in the window."""
+
+    requests: int
+    errors: int = Field(description="Answered with 5xx.")
+    latency_ms: Latency | None
+
+
+class HttpWindow(Answer):
+    """Requests of every route in the window."""
+
+    requests: int
+    requests_per_second: float
+    errors: int
+    error_rate: float | None
+    latency_ms: Latency | None
+    routes: dict[str, RouteWindow]
+
+
+class CacheWindow(Answer):
+    """Questions to the cache in the window, and what it holds now."""
+
+    questions: int
+    hit_rate: float | None
+    memory_megabytes: float
+    keys: int
+
+
+class LabelsWindow(Answer):
+    """Labels that were computed on request in the window."""
+
+    computed: int
+    computed_per_hour: float
+    errors: int
+
+
+class WindowReport(Answer):
+    """What happened in the last so many seconds, over all workers that share their metrics."""
+
+    timestamp: dt.datetime
+    window: str
+    covered_s: float = Field(description="Less than the window soon after the start.")
+    http: HttpWindow
+    cache: CacheWindow
+    labels: LabelsWindow
+
+
 class Sample(Answer):
     """One number."""
 

@@ -16,6 +16,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from market.timeframes import Timeframe
+from storage.cache import CacheMode
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A finite number; JSON has no NaN, and a text or a boolean is not one."""
@@ -238,6 +239,9 @@ class LabelParameters(Body):
     status: Literal["pending", "final", "censored"] | None = None
     page: int = Field(1, ge=1, le=1_000_000)
     per_page: int = Field(100, ge=1, le=1000)
+    cursor: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="`next_cursor` of the page before; then `page` is not given."
+    )
     sort: Sort = "ts_asc"
 
 
@@ -290,6 +294,7 @@ class LabelSet(TypedDict, total=False):
     retouch_count: int | None
     touch_run: int | None
     breakout_occurred: bool | None
+    nearest_breakout_occurred: bool | None
     flip_occurred: bool | None
     range_expansion: float | None
     event_burst: bool | None
@@ -327,8 +332,15 @@ class OneLabel(LabelRow):
     data_versions: dict[str, str]
 
 
+class CacheHeaders(BaseModel):
+    """What a caller has already, and what it wants of the cache."""
+
+    if_none_match: str | None = None
+    x_cache_strategy: CacheMode = CacheMode.PREFER
+
+
 class Pagination(Answer):
-    """Where this page lies."""
+    """Where this page lies in the whole."""
 
     page: int
     per_page: int
@@ -338,9 +350,21 @@ class Pagination(Answer):
     has_prev: bool
 
 
+class LabelPagination(Answer):
+    """Where this page lies; after a cursor nobody counted, so numbers are null."""
+
+    page: int | None
+    per_page: int
+    total: int | None
+    total_pages: int | None
+    has_next: bool
+    has_prev: bool
+    next_cursor: str | None = Field(description="Of the page after; null on the last one.")
+
+
 class LabelPage(Answer):
     """A page of labels and the partition versions that it was read from."""
 
     data: list[LabelRow]
-    pagination: Pagination
+    pagination: LabelPagination
     data_versions: dict[str, str]

@@ -19,7 +19,9 @@ from storage.cache_redis import RedisTier
 __all__ = ["Cache", "CacheMode", "CacheStats", "Fetched", "Invalidated", "cache_key"]
 
 Source = Literal["memory", "redis", "computed"]
+Result = Literal["memory", "redis", "computed", "shared", "failed", "bypassed"]
 Make = Callable[[], Awaitable[bytes]]
+Observe = Callable[[str, Result], None]
 
 DEFAULT_TTL_S: Final = 3600.0
 TTLS_S: Final[Mapping[str, float]] = MappingProxyType(
@@ -42,6 +44,11 @@ class Fetched:
     value: bytes
     source: Source
 
+    @property
+    def is_hit(self) -> bool:
+        """Whether a tier had it."""
+        return self.source != "computed"
+
 
 @dataclass(frozen=True, slots=True)
 class Invalidated:
@@ -60,10 +67,14 @@ class KindStats:
     computed: int
     shared: int
     failed: int
+    bypassed: int
 
     @property
     def hit_rate(self) -> float | None:
-        """Part of the questions that a tier answered; nothing before the first."""
+        """Part of the questions that a tier answered; nothing before the first.
+
+        Who bypasses the cache asks it nothing.
+        """
         asked = self.memory + self.redis + self.computed + self.shared + self.failed
         return (self.memory + self.redis) / asked if asked else None
 
@@ -83,6 +94,13 @@ class CacheStats:
     redis_dropped: int
     redis_skipped: int
 
+    @property
+    def hit_rate(self) -> float | None:
+        """Part of the questions of every kind that a tier answered; nothing before the first."""
+        hits = sum(kind.memory + kind.redis for kind in self.kinds.values())
+        asked = hits + sum(k.computed + k.shared + k.failed for k in self.kinds.values())
+        return hits / asked if asked else None
+
 
 class Cache:
     """Bytes by key; belongs to one event loop."""
@@ -94,13 +112,17 @@ class Cache:
         redis: RedisTier | None = None,
         ttls_s: Mapping[str, float] = TTLS_S,
         memory: MemoryTier[bytes] | None = None,
+        observe: Observe | None = None,
     ) -> None:
-        """``ttls_s`` is by kind; another kind lives for an hour."""
-        self._memory = memory or MemoryTier[bytes](memory_bytes, weigh=len)
+        """``ttls_s`` is by kind, an hour for another; ``observe`` is told every result."""
+        if memory is None:  # one that is empty is false
+            memory = MemoryTier[bytes](memory_bytes, weigh=len)
+        self._memory = memory
         self._redis = redis
         self._ttls_s = dict(ttls_s)
         self._flights: dict[tuple[str, CacheMode], asyncio.Task[Fetched]] = {}
-        self._counts: dict[str, Counter[str]] = {}
+        self._counts: dict[str, Counter[Result]] = {}
+        self._observe = observe
 
     async def fetch(
         self, key: str, make: Make, *, kind: str, mode: CacheMode = CacheMode.PREFER
@@ -110,19 +132,25 @@ class Cache:
         A computation that fails fails for all who wait for it, and is not kept. One who stops
         waiting stops nobody else.
         """
-        counts = self._counts.setdefault(kind, Counter())
         if mode is CacheMode.BYPASS:
-            return await _counted(counts, self._compute(make))
+            return await self._counted(kind, self._compute(make), "bypassed")
         if mode is CacheMode.PREFER:
             found = self._memory.get(key)
             if found is not None:
-                counts["memory"] += 1
+                self._count(kind, "memory")
                 return Fetched(found, "memory")
         flight = self._flights.get((key, mode))
+        computed: Result = "shared"
         if flight is None:
-            flight = self._start(key, make, kind, mode)
-            return await _counted(counts, asyncio.shield(flight))
-        return await _counted(counts, asyncio.shield(flight), shared=True)
+            flight, computed = self._start(key, make, kind, mode), "computed"
+        return await self._counted(kind, asyncio.shield(flight), computed)
+
+    async def keep(self, key: str, value: bytes, *, kind: str) -> None:
+        """Keep a value that nobody asked for yet; not counted as a question."""
+        ttl_s = self._ttls_s.get(kind, DEFAULT_TTL_S)
+        self._memory.put(key, value, ttl_s)
+        if self._redis is not None:
+            await self._redis.put(key, value, ttl_s)
 
     async def invalidate(self, is_meant: KeyFilter) -> Invalidated:
         """Drop what is meant here and in Redis.
@@ -148,8 +176,9 @@ class Cache:
                     computed=by["computed"],
                     shared=by["shared"],
                     failed=by["failed"],
+                    bypassed=by["bypassed"],
                 )
-                for kind, by in self._counts.items()
+                for kind, by in list(self._counts.items())
             },
             memory_keys=len(self._memory),
             memory_bytes=self._memory.size,
@@ -200,14 +229,17 @@ class Cache:
     async def _compute(make: Make) -> Fetched:
         return Fetched(await make(), "computed")
 
+    async def _counted(self, kind: str, fetched: Awaitable[Fetched], computed: Result) -> Fetched:
+        """Wait and count; ``computed`` is what a computed value counts as."""
+        try:
+            found = await fetched
+        except Exception:
+            self._count(kind, "failed")
+            raise
+        self._count(kind, computed if found.source == "computed" else found.source)
+        return found
 
-async def _counted(
-    counts: Counter[str], fetched: Awaitable[Fetched], *, shared: bool = False
-) -> Fetched:
-    try:
-        found = await fetched
-    except Exception:
-        counts["failed"] += 1
-        raise
-    counts["shared" if shared and found.source == "computed" else found.source] += 1
-    return found
+    def _count(self, kind: str, result: Result) -> None:
+        self._counts.setdefault(kind, Counter())[result] += 1
+        if self._observe is not None:
+            self._observe(kind, result)

@@ -58,6 +58,47 @@ API_KEYS: Final = sa.Table(
 )
 """One row an API key that was made; the key itself is nowhere."""
 
+BACKFILL_JOBS: Final = sa.Table(
+    "backfill_jobs",
+    METADATA,
+    sa.Column("job_id", sa.String(100), primary_key=True),
+    sa.Column("instrument", sa.String(64), nullable=False),
+    sa.Column("timeframe", sa.String(8), nullable=False),
+    sa.Column("first_month", sa.String(7), nullable=False),
+    sa.Column("last_month", sa.String(7), nullable=False),
+    sa.Column("is_forced", sa.Boolean, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),  # 0 is first
+    sa.Column("request_id", sa.String(200), nullable=False),  # of the request that asked
+    sa.Column("status", sa.String(16), nullable=False),  # pending, running, completed, failed, …
+    sa.Column("total", sa.Integer),  # partitions; null until a worker has looked
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("current_partition", sa.String(200)),  # the newest that was made
+    sa.Column("starts", sa.Integer, nullable=False),  # workers that were started for it
+    sa.Column("is_cancel_asked", sa.Boolean, nullable=False),
+    sa.Column("owner", sa.String(36)),  # the process that has it
+    sa.Column("lease_until_us", sa.BigInteger, nullable=False),  # by then its owner is heard of
+    sa.Column("submitted_us", sa.BigInteger, nullable=False),
+    sa.Column("started_us", sa.BigInteger),
+    sa.Column("taken_us", sa.BigInteger),  # by the worker that has it now
+    sa.Column("finished_us", sa.BigInteger),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_message", sa.Text),
+    sa.Index("ix_backfill_jobs_status", "status", "lease_until_us"),
+    sa.Index("ix_backfill_jobs_submitted", "submitted_us"),
+)
+"""One row a backfill that was asked for."""
+
+BACKFILL_PARTITIONS: Final = sa.Table(
+    "backfill_partitions",
+    METADATA,
+    sa.Column("job_id", sa.String(100), primary_key=True),
+    sa.Column("path", sa.String(200), primary_key=True),
+    sa.Column("data_version", sa.String(64), nullable=False),
+    sa.Column("candles", sa.BigInteger, nullable=False),  # labelled; 0 of other tables
+    sa.Column("made_us", sa.BigInteger, nullable=False),
+)
+"""One row a partition that a job has made, or found as it should be."""
+
 AUDIT_LOG: Final = sa.Table(
     "audit_log",
     METADATA,

@@ -60,6 +60,7 @@ def test_the_environment_is_read_and_the_value_cannot_be_changed(
 ) -> None:
     name = next(iter(kind.model_fields))
     values = {"home": "/elsewhere", "retention_versions": "3", "host": "0.0.0.0"}  # noqa: S104
+    values["lease_s"] = "60.0"
     values["level"] = "ERROR"
     given = values.get(name, "http://elsewhere")
     monkeypatch.setenv(f"{kind.model_config['env_prefix']}{name}".upper(), given)

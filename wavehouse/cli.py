@@ -18,6 +18,7 @@ from wavehouse.commands import (
     keys,
     materialize,
     serve,
+    warehouse,
 )
 
 
@@ -63,6 +64,7 @@ app.command("audit")(audit.audit)
 app.add_typer(compute.app, name="compute")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(keys.app, name="keys")
+app.add_typer(warehouse.app, name="warehouse")
 
 
 def main() -> None:

@@ -1,22 +1,27 @@
 """Compiles the kernels that the line runs, in a process of its own, into numba's cache on disk.
 
-The demo starts this beside itself: while Dagster is being imported and bars are ingested, the
-second core compiles. Two processes that compile the same function write the same cache file whole.
+The demo starts two beside itself: one takes the stages in the line's order, the other what takes
+longest, the features, from their end. A function is compiled by whoever comes first; who comes
+second waits and reads it. So they meet in the middle, and the line waits for neither alone.
 """
 
 import datetime as dt
+import sys
 
+import numpy as np
 import polars as pl
 
 from market.instruments import Instrument
 from market.timeframes import MICROSECONDS_PER_HOUR, Timeframe
-from pipeline import candles, features, labels, levels
+from pipeline import candles, feature_columns, features, labels, levels
+
+BARS = 100
 
 
-def warm() -> None:
-    """Run every stage on a hundred made-up bars."""
+def warm_line() -> None:
+    """Run every stage on made-up bars."""
     start = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
-    n = 100
+    n = BARS
     wave = [1.0 + 0.01 * ((i * 7) % 13) for i in range(n)]
     raw = pl.DataFrame(
         {
@@ -42,8 +47,8 @@ def warm() -> None:
     }
     bars = built[Timeframe.H1]
     done = levels.extend(levels.initial(), bars, instrument="WARM", timeframe=Timeframe.H1)
-    labels.compute(
-        bars, done.context, bars, instrument=instrument, timeframe=Timeframe.H1,
+    labels.of_series(
+        bars, done, bars, instrument=instrument, timeframe=Timeframe.H1,
         config=labels.LabelConfig(), watermark_us=watermark_us,
     )  # fmt: skip
     features.extend(
@@ -51,5 +56,21 @@ def warm() -> None:
     )
 
 
+def warm_features() -> None:
+    """Run what the features are made of on made-up bars, the last first."""
+    close = 1.0 + np.arange(BARS) * 7 % 13 / 100.0
+    high, low, volume = close + 0.02, close - 0.02, np.ones(BARS)
+    for column in (high, low, close, volume):
+        column.flags.writeable = False  # as those of a frame
+    instants = np.arange(BARS) * MICROSECONDS_PER_HOUR
+    bars = feature_columns.BarColumns(high, low, close, volume, instants, instants, {"atr": volume})
+    states = feature_columns.kernel_states()
+    for part in reversed(feature_columns.KERNELS):
+        part(bars, states)
+
+
 if __name__ == "__main__":
-    warm()
+    if sys.argv[1:] == ["features"]:
+        warm_features()
+    else:
+        warm_line()

@@ -43,20 +43,20 @@ class MemoryCache:
         self, max_bytes: int, ttl_s: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ttl_s = ttl_s
-        self._tier = MemoryTier[Kept](max_bytes, weigh=lambda kept: len(kept.body), clock=clock)
+        self.tier = MemoryTier[Kept](max_bytes, weigh=lambda kept: len(kept.body), clock=clock)
 
     @property
     def size(self) -> int:
         """How many bytes are kept."""
-        return self._tier.size
+        return self.tier.size
 
     def get(self, key: str) -> Kept | None:
         """Return the answer, or nothing if it is not there or too old."""
-        return self._tier.get(key)
+        return self.tier.get(key)
 
     def put(self, key: str, answer: Kept) -> None:
         """Keep an answer, and let go of those that were asked for longest ago."""
-        self._tier.put(key, answer, self._ttl_s)
+        self.tier.put(key, answer, self._ttl_s)
 
 
 def key_of(indicator: str, question: Question, form: str, version: str) -> str:

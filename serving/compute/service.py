@@ -34,6 +34,7 @@ from serving.compute.questions import Question
 from serving.compute.warmth import Warmth
 from serving.compute.workers import Workers
 from serving.metrics import ComputeMetrics
+from storage.cache_memory import MemoryTier
 
 log = logging.getLogger("wavehouse.compute")
 
@@ -81,6 +82,11 @@ class ComputeService:
         self._version = version("wavehouse")
         self._workers = Workers(settings.compute_threads, settings.compute_timeout_s)
         self.warmth = Warmth()
+
+    @property
+    def kept(self) -> MemoryTier[Kept] | None:
+        """The answers in memory, where they are kept there."""
+        return self._cache.tier if isinstance(self._cache, MemoryCache) else None
 
     @property
     def mojo_available(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pipeline.labels import DEFAULT
 from serving.instants import from_us
-from serving.label_compute.materialized import PathBars
+from serving.label_compute.paths import PathBars
 from serving.label_compute.questions import Question
 from serving.label_types import BARRIER, TIME_TO_BARRIER
 
@@ -14,7 +14,13 @@ BARS_AROUND: Final = 3
 Row = Mapping[str, Any]
 
 
-def answer(q: Question, row: Row, bars: PathBars, versions: Mapping[str, str]) -> dict[str, Any]:
+def answer(
+    q: Question,
+    row: Row,
+    bars: PathBars,
+    versions: Mapping[str, str],
+    unavailable: Mapping[str, str],
+) -> dict[str, Any]:
     """Return the answer, but for version, time and cache."""
     content = {
         "instrument_id": q.instrument.id,
@@ -28,6 +34,7 @@ def answer(q: Question, row: Row, bars: PathBars, versions: Mapping[str, str]) -
         "horizon_periods": row["horizon_bars"],
         "entry_price": row["entry_price"],
         "atr": row["atr"],
+        "unavailable": dict(unavailable),
         "data_versions": dict(versions),
     }
     if q.is_explained:
@@ -85,7 +92,7 @@ def _reason(row: Row, side: str, name: str, sign: float) -> dict[str, Any]:
     level, price, atr = row[f"nearest_{side}"], row["entry_price"], row["atr"]
     found = {
         "barrier": row[f"{name}_barrier"],
-        "unadjusted": None if atr is None else price + sign * DEFAULT.k * atr,
+        "unadjusted": price + sign * DEFAULT.k * atr if atr else None,
         "level_price": level,
         "level_id": row[f"{side}_level_id"],
     }
@@ -93,7 +100,7 @@ def _reason(row: Row, side: str, name: str, sign: float) -> dict[str, Any]:
 
 
 def _why(row: Row, level: float | None, name: str, sign: float) -> str:
-    if row["atr"] is None:
+    if not row["atr"]:
         return "no atr"
     if level is None:
         return "no level"

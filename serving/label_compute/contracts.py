@@ -1,7 +1,6 @@
 """What ``POST /v1/labels/compute`` takes and answers: names, types, bounds. No logic."""
 
 import datetime as dt
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,14 +8,6 @@ from pydantic import Field
 from serving.schemas import Answer, Body, Instant, InstrumentId, LabelSet, Number, TimeframeName
 
 Price = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-
-
-class CacheStrategy(StrEnum):
-    """What the caller wants of the cache (``X-Cache-Strategy``)."""
-
-    PREFER = "prefer_cache"
-    BYPASS = "bypass_cache"
-    REFRESH = "refresh_cache"
 
 
 class LabelCandle(Body):
@@ -116,6 +107,9 @@ class ComputedLabels(Answer):
     horizon_periods: int
     entry_price: float
     atr: float | None
+    unavailable: dict[str, str] = Field(
+        description="Labels that are null and will stay so as the question was put, and why."
+    )
     data_versions: dict[str, str] = Field(description="Partition versions that were read.")
     explain: Explanation | None = None
     version: str

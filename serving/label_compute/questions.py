@@ -1,6 +1,7 @@
 """A request as what is computed: checked, in arrays, with the candle's close as an instant."""
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from pipeline.level_spans import NearestLevel
 from serving.errors import Detail, MalformedRequestError
 from serving.instants import from_us, to_us
 from serving.label_compute.contracts import ComputeLabelsRequest, GivenPath, LabelCandle
-from serving.label_compute.materialized import Floats, Instants, PathBars
+from serving.label_compute.paths import Floats, Instants, PathBars
 from serving.label_types import LABEL_TYPES, known_types, suggestion
 
 _FIRST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -31,8 +32,17 @@ class GivenBars:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenLevels:
+    """Of the levels that a caller brought, what labels are made of."""
+
+    support: NearestLevel | None  # highest below the close
+    resistance: NearestLevel | None  # lowest above it
+    edges: tuple[float, float]  # lowest resistance and highest support anywhere, NaN for none
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """One candle to label; ``nearest`` and ``path`` are what the caller gave, if it did."""
+    """One candle to label; ``given`` and ``path`` are what the caller brought, if it did."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -43,7 +53,7 @@ class Question:
     end_us: int
     horizon: int
     types: tuple[str, ...]
-    nearest: tuple[NearestLevel | None, NearestLevel | None] | None
+    given: GivenLevels | None
     path: GivenBars | None
     is_explained: bool
 
@@ -76,7 +86,7 @@ def question(
         end_us=int(calendar.horizon_ends(timeframe, [t_c], horizon)[0]),
         horizon=horizon,
         types=_types(asked.label_types),
-        nearest=_nearest(asked, settings.labels_max_levels),
+        given=_given_levels(asked, settings.labels_max_levels),
         path=_path(asked.path, timeframe, calendar, settings.labels_max_path_bars),
         is_explained=is_explained,
     )
@@ -142,19 +152,19 @@ def _check_candle(candle: LabelCandle) -> None:
         )
 
 
-def _nearest(
-    asked: ComputeLabelsRequest, most: int
-) -> tuple[NearestLevel | None, NearestLevel | None] | None:
+def _given_levels(asked: ComputeLabelsRequest, most: int) -> GivenLevels | None:
     if asked.levels is None:
         return None
     if len(asked.levels) > most:
         raise InputError(f"levels: expected at most {most}, was {len(asked.levels)}")
     price = asked.candle.close
-    below = [x.price for x in asked.levels if x.type == "support" and x.price < price]
-    above = [x.price for x in asked.levels if x.type == "resistance" and x.price > price]
-    return (
-        NearestLevel(max(below), None) if below else None,
-        NearestLevel(min(above), None) if above else None,
+    supports = [x.price for x in asked.levels if x.type == "support"]
+    resistances = [x.price for x in asked.levels if x.type == "resistance"]
+    below, above = [x for x in supports if x < price], [x for x in resistances if x > price]
+    return GivenLevels(
+        support=NearestLevel(max(below), None) if below else None,
+        resistance=NearestLevel(min(above), None) if above else None,
+        edges=(min(resistances, default=math.nan), max(supports, default=math.nan)),
     )
 
 
@@ -179,7 +189,7 @@ def _path(
     _check_bars(ts, prices)
     ends = calendar.bar_ends(given.timeframe, ts)
     watermark = int(ends[-1]) if n else 0
-    bars = PathBars(ts, prices["high"], prices["low"], prices["close"])
+    bars = PathBars(ts, ends, prices["high"], prices["low"], prices["close"])
     return GivenBars(given.timeframe, bars, watermark)
 
 

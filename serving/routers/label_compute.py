@@ -11,10 +11,11 @@ from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import Response
 
 from serving.dependencies import Services, ServicesDep
-from serving.label_compute.contracts import CacheStrategy, ComputedLabels, ComputeLabelsRequest
+from serving.label_compute.contracts import ComputedLabels, ComputeLabelsRequest
 from serving.label_compute.questions import question
 from serving.label_compute.service import KIND, LabelService, Resolved, answer_key
 from serving.responses import ERRORS
+from storage.cache import CacheMode
 
 router = APIRouter(prefix="/v1", tags=["labels"], responses=ERRORS)
 
@@ -57,7 +58,7 @@ async def compute_labels(
     explain: Annotated[
         bool | None, Query(description="Say which level moved which barrier.")
     ] = None,
-    x_cache_strategy: Annotated[CacheStrategy | None, Header()] = None,
+    x_cache_strategy: Annotated[CacheMode | None, Header()] = None,
 ) -> Response:
     """Compute the labels of a candle, from what was known at its close and the path after it."""
     start = time.perf_counter()
@@ -69,15 +70,18 @@ async def compute_labels(
     resolved = await to_thread.run_sync(resolve)
 
     async def make() -> bytes:
-        return await to_thread.run_sync(lambda: _encoded(labels.compute(resolved)))
+        q = resolved.question
+        with services.metrics.labels.timed(q.instrument.id, q.timeframe.value, q.types):
+            return await to_thread.run_sync(lambda: _encoded(labels.compute(resolved)))
 
     is_hit, content = False, b""
     if labels.cache is None:
         content = await make()
     else:
-        key = answer_key(request.model_dump_json().encode(), resolved, services.version)
+        key = answer_key(resolved, services.version)
         mode = _strategy(request, x_cache_strategy)
-        content, is_hit = await labels.cache.fetch(key, make, kind=KIND, mode=mode)
+        found = await labels.cache.fetch(key, make, kind=KIND, mode=mode)
+        is_hit, content = found.source != "computed", found.value
     took = round(1e3 * (time.perf_counter() - start), 3)
     own = {"version": services.version, "computation_time_ms": took, "cache_hit": is_hit}
     return Response(
@@ -95,13 +99,13 @@ def _resolve(services: Services, request: ComputeLabelsRequest, *, is_explained:
     return service.resolve(asked)
 
 
-def _strategy(request: ComputeLabelsRequest, header: CacheStrategy | None) -> CacheStrategy:
+def _strategy(request: ComputeLabelsRequest, header: CacheMode | None) -> CacheMode:
     """Return the header's word; without one, the options': not to use it outweighs the rest."""
     if header is not None:
         return header
     if not request.options.use_cache:
-        return CacheStrategy.BYPASS
-    return CacheStrategy.REFRESH if request.options.force_recompute else CacheStrategy.PREFER
+        return CacheMode.BYPASS
+    return CacheMode.REFRESH if request.options.force_recompute else CacheMode.PREFER
 
 
 def _encoded(content: Mapping[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ from learning.edge import EDGE_TAG
 from learning.tracking import ModelStore
 from market.instruments import load_instruments
 from market.months import month_range, month_start
-from market.ports import PartitionRef
+from market.ports import PartitionKey, PartitionRef
 from market.settings import ProviderSettings
 from market.timeframes import Timeframe
 from orchestration.graph import data_stages
@@ -79,6 +79,24 @@ def test_a_training_set_holds_what_had_matured_and_grows(line: Line) -> None:
         assert rows["label"].null_count() == 0
         sizes.append(rows.height)
     assert sizes == sorted(set(sizes))
+
+
+def test_a_row_that_had_not_matured_at_the_cutoff_is_left_out_though_it_is_final_now(
+    line: Line,
+) -> None:
+    cutoff = "2017-12"
+    labels = line.lake.read(
+        [line.lake.resolve(PartitionKey("labels", H4.value, "EURUSD", "2017-11"))]
+    )
+    late = labels.filter(
+        pl.col("status") == "final", pl.col("matured_at").dt.timestamp("us") > month_start(cutoff)
+    )
+    assert late.height
+    assert late["enhanced_triple_barrier"].null_count() < late.height
+    ref = of(line, TrainingSets(H4), cutoff)
+    kept = line.lake.read([ref])
+    assert not kept["matured_at"].is_in(late["matured_at"].implode()).any()
+    assert ref.attributes["facts"]["dropped"]["immature"] == late.height
 
 
 def test_the_maturity_check_sees_one_late_row(line: Line) -> None:

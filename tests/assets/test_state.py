@@ -52,7 +52,7 @@ def test_months_in_a_chain_are_one_run_over_all_of_them(
     ).rows
     once = levels.extend(levels.initial(), built, **kwargs)  # type: ignore[arg-type]
     seen = features.extend(features.initial(), built, once.context, **kwargs)  # type: ignore[arg-type]
-    labelled = labels.compute(built, once.context, base, watermark_us=watermark_us, **kwargs)  # type: ignore[arg-type]
+    labelled = labels.of_series(built, once, base, watermark_us=watermark_us, **kwargs)  # type: ignore[arg-type]
 
     for group, whole in (
         ("candles", built),

@@ -13,8 +13,8 @@ from assets.line import Line
 from assets.raw import RawCandles
 from assets.stage import Inputs, Result, Stage
 from market.ports import PartitionKey
-from orchestration.runs import Run, RunFailedError
-from tests.fakes.line import Workshop, failure
+from orchestration.runs import Run, RunFailedError, _first_failure
+from tests.fakes.line import Workshop
 from wavehouse.updating import Request, Summary, update
 
 DATA_STAGES: tuple[type[Stage], ...] = (RawCandles, Candles, Levels, Labels, Features)
@@ -45,7 +45,7 @@ class WorkshopRunner:
             stages, months, instrument=instrument, stale_only=stale_only, succeeds=None
         )
         if not result.success:
-            raise RunFailedError(failure(result))
+            raise RunFailedError(*_first_failure(result))  # type: ignore[arg-type]
         return Run(result.run_id, len(stages) * len(months))
 
 

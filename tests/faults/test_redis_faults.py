@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage.cache import Cache
+from storage.cache import Cache, CacheMode
 from storage.cache_keys import KeyFilter, frame
 from storage.cache_redis import Breaker, RedisTier
 from tests.fakes.redis_server import RedisServer
@@ -137,6 +137,31 @@ def test_a_full_redis_still_answers_what_it_has(tmp_path: Path) -> None:
             assert stats.redis_refused >= 28
             assert stats.redis_state == "closed"
             assert await ask(cache, 1) == "redis"
+
+    with RedisServer(tmp_path, "--maxmemory-policy", "noeviction") as server:
+        asyncio.run(scenario(server))
+
+
+def test_to_be_declined_is_to_be_answered(tmp_path: Path) -> None:
+    async def refresh(cache: Cache, i: int) -> None:  # writes alone: no read closes the breaker
+        mode = CacheMode.REFRESH
+        made = await cache.fetch(KEY.format(i), make(i), kind="labels", mode=mode)
+        assert made.value == b"%d" % i * 100
+
+    async def scenario(server: RedisServer) -> None:
+        with redis.Redis(port=server.port) as client:
+            client.config_set("maxmemory", "1")
+        async with caching(server.url, failures=3, open_s=60.0) as cache:
+            for i in range(10):
+                await refresh(cache, i)
+            assert cache.stats().redis_refused == 10
+            assert cache.stats().redis_state == "closed"
+        tier = RedisTier(server.url, breaker=Breaker(failures=1, open_s=0.0))
+        tier.breaker.fail()
+        assert tier.breaker.state == "half_open"
+        await tier.put("k", b"x", 60.0)  # the one question that is let through
+        assert tier.breaker.state == "closed"
+        await tier.aclose()
 
     with RedisServer(tmp_path, "--maxmemory-policy", "noeviction") as server:
         asyncio.run(scenario(server))

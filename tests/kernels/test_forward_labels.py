@@ -122,7 +122,8 @@ def test_every_label_column_of_the_table_has_its_kernel() -> None:
         "forward_return", "return_sign", "vol_scaled_return", "return_quantile", "triple_barrier",
         "range_expansion", "event_burst", "max_penetration", "nearest_level_distance",
         "trend_scan_sign", "trend_scan_t", "meta_label",
-        *PathStatistics._fields, *LevelOutcomes._fields[:3], "breakout_occurred", "flip_occurred",
+        *PathStatistics._fields, *LevelOutcomes._fields[:3], "breakout_occurred",
+        "nearest_breakout_occurred", "flip_occurred",
     }  # fmt: skip
     names = list(LABELS.schema)
     assert set(names[names.index("forward_return") :]) == made

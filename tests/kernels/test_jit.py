@@ -113,24 +113,31 @@ caching.IndexDataCacheFile._load_index = slowly
 pathlib.Path(sys.argv[1]).touch()
 while len(list(pathlib.Path.cwd().glob("ready-*"))) < 2:
     time.sleep(0.01)
-print(scale({number}))
+print(scale({number}), sum(scale.dispatcher.stats.cache_misses.values()))
 """
 
 
 @pytest.mark.slow
-def test_two_processes_keep_the_machine_code_of_both(house: Path) -> None:
+@pytest.mark.parametrize(("numbers", "compiled"), [(("7", "7.5"), 2), (("7", "7"), 1)])
+def test_two_processes_keep_the_machine_code_of_both(
+    house: Path, numbers: tuple[str, str], compiled: int
+) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "PYTHON"))}
     writers = [
         subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-c", WRITER.format(number=number), f"ready-{number}"],
+            [sys.executable, "-c", WRITER.format(number=number), f"ready-{k}"],
             cwd=house, env=environment, stdout=subprocess.PIPE, text=True,
         )
-        for number in ("7", "7.5")
+        for k, number in enumerate(numbers)
     ]  # fmt: skip
-    assert [writer.communicate(timeout=60)[0].strip() for writer in writers] == ["21.0", "22.5"]
-    code = "from kernels.inner import scale; print(scale(7), scale(7.5), {})"
-    found = _run(house, code.format("sum(scale.dispatcher.stats.cache_hits.values())"))
-    assert found == "21.0 22.5 2"  # both were read, neither was compiled again
+    said = [writer.communicate(timeout=60)[0].split() for writer in writers]
+    assert [float(result) for result, _ in said] == [3.0 * float(number) for number in numbers]
+    assert sum(int(misses) for _, misses in said) == compiled
+    code = "from kernels.inner import scale; print(scale(7), scale({}), {})"
+    again = _run(
+        house, code.format(numbers[1], "sum(scale.dispatcher.stats.cache_misses.values())")
+    )
+    assert again.split() == ["21.0", str(3.0 * float(numbers[1])), "0"]  # each was kept
 
 
 def test_importing_every_kernel_does_not_import_numba() -> None:

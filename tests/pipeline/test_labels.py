@@ -10,6 +10,7 @@ from market.errors import InputError, MalformedBarsError
 from market.tables import INSTANT, LABELS
 from market.timeframes import MICROSECONDS_PER_DAY, Timeframe
 from pipeline import candles, labels, levels
+from pipeline.label_outcomes import SERIES_COLUMNS
 from pipeline.labels import LabelConfig
 from tests.pipeline.label_cases import (
     END,
@@ -86,9 +87,9 @@ def test_returns_are_fractions_of_the_entry_and_scaled_by_atr_in_price_units() -
     assert far["vol_scaled_return"] == 10.0
 
 
-def test_columns_of_later_formulas_are_null() -> None:
+def test_without_a_series_what_only_a_series_can_tell_is_null() -> None:
     row = one(with_bar(PATH, 9, high=1.0990))
-    assert all(row[name] is None for name in labels.LATER)
+    assert all(row[name] is None for name in (*SERIES_COLUMNS, "meta_label"))
     assert set(row) == set(LABELS.schema)
 
 

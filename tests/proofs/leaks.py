@@ -13,13 +13,15 @@ import numpy.typing as npt
 import polars as pl
 import pywt
 
+from market.calendars import calendar_for
 from market.instruments import Instrument
 from market.months import month_bounds, shift_month
 from market.ports import State
 from market.tables import FEATURES, INSTANT, LABELS, LEVEL_EVENTS, Table
 from market.timeframes import Timeframe
-from pipeline import candles, causality, features, labels, level_fold, levels
+from pipeline import candles, causality, features, label_series, labels, level_fold, levels
 from pipeline.causality import Certificate, Chain
+from pipeline.label_series import LabelSeries
 
 Floats = npt.NDArray[np.float64]
 Rows = Callable[[pl.DataFrame], pl.DataFrame]
@@ -37,6 +39,7 @@ class Month:
     watermark_us: int
     level_state: State
     feature_state: State
+    label_state: State
 
     def candles(self, raw: pl.DataFrame, watermark_us: int) -> pl.DataFrame:
         """Return the month's candles."""
@@ -65,13 +68,27 @@ class Month:
             watermark_us=watermark_us,
         ).rows  # fmt: skip
 
+    def series(self, raw: pl.DataFrame, watermark_us: int) -> LabelSeries:
+        """Return the month's bars and those of the horizons ahead, after those of the state."""
+        built = candles.build(
+            raw, instrument=self.instrument, timeframe=self.timeframe, watermark_us=watermark_us
+        )
+        return label_series.follow(
+            self.label_state,
+            self.levels(between(built.rows, (self.bounds[0], watermark_us))),
+            self.level_state,
+            calendar=calendar_for(self.instrument), timeframe=self.timeframe,
+            horizon=CONFIG.horizon,
+        )  # fmt: skip
+
     def labels(
-        self, bars: pl.DataFrame, context: pl.DataFrame, path: pl.DataFrame, watermark_us: int
-    ) -> pl.DataFrame:
+        self, bars: pl.DataFrame, context: pl.DataFrame, path: pl.DataFrame, watermark_us: int,
+        series: LabelSeries,
+    ) -> pl.DataFrame:  # fmt: skip
         """Return the labels."""
         return labels.compute(
             bars, context, path, instrument=self.instrument, timeframe=self.timeframe,
-            config=CONFIG, watermark_us=watermark_us,
+            config=CONFIG, watermark_us=watermark_us, series=series,
         )  # fmt: skip
 
 
@@ -89,7 +106,7 @@ def month(
     watermark = int(raw["ts"].to_physical()[-1]) + instrument.base_timeframe.microseconds
     blank = Month(
         instrument, timeframe, (0, start), raw, watermark,
-        dict(levels.initial()), dict(features.initial()),
+        dict(levels.initial()), dict(features.initial()), dict(label_series.initial()),
     )  # fmt: skip
     before = blank.candles(raw, watermark)
     played = blank.levels(before)
@@ -97,8 +114,15 @@ def month(
         blank.feature_state, before, played.context,
         instrument=instrument, timeframe=timeframe,
     ).state  # fmt: skip
+    history = label_series.after(
+        label_series.follow(
+            blank.label_state, played, blank.level_state, calendar=calendar_for(instrument),
+            timeframe=timeframe, horizon=CONFIG.horizon,
+        ),
+        start,
+    )  # fmt: skip
     return replace(
-        blank, bounds=(start, end), raw=between(raw, (start, last)),
+        blank, label_state=history, bounds=(start, end), raw=between(raw, (start, last)),
         watermark_us=min(watermark, last), level_state=played.state, feature_state=state,
     )  # fmt: skip
 
@@ -124,7 +148,8 @@ def label_chain(of: Month) -> Chain:
 
     def chain(raw: pl.DataFrame, until: int) -> pl.DataFrame:
         bars = of.candles(raw, until)
-        return of.labels(bars, of.levels(bars).context, of.path(raw, until), until)
+        context, path = of.levels(bars).context, of.path(raw, until)
+        return of.labels(bars, context, path, until, of.series(raw, until))
 
     return chain
 
@@ -153,11 +178,12 @@ def certify_entry(of: Month, leak: Rows | None, seed: int) -> Certificate:
     bars = of.candles(of.raw, of.watermark_us)
     context = of.levels(bars).context
     path = of.path(of.raw, of.watermark_us)
+    series = of.series(of.raw, of.watermark_us)
 
     def compute(altered: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
         seen = leak(altered) if leak else altered
         wanted = [frame.join(entries, on="ts", how="semi") for frame in (bars, context)]
-        return of.labels(wanted[0], wanted[1], seen, of.watermark_us)
+        return of.labels(wanted[0], wanted[1], seen, of.watermark_us, series)
 
     return causality.certify_entry(
         compute, compute(path, context.select("ts")),
@@ -272,7 +298,9 @@ def timeless_labels(of: Month) -> Chain:
     def chain(raw: pl.DataFrame, until: int) -> pl.DataFrame:
         bars = of.candles(raw, until)
         path = of.path(raw, until)
-        return of.labels(bars, timeless(of, bars), path, until) if bars.height else LABELS.empty()
+        if not bars.height:
+            return LABELS.empty()
+        return of.labels(bars, timeless(of, bars), path, until, of.series(raw, until))
 
     return chain
 
@@ -303,6 +331,20 @@ def open_started(of: Month) -> Rows:
     return leak
 
 
+def history_of_everything(of: Month) -> Chain:
+    """Return a chain that ranks each return in all of the month's, matured or not."""
+    honest = label_chain(of)
+    decile = (pl.col("forward_return").rank() * 10 / pl.col("forward_return").count()).ceil()
+    return lambda raw, until: honest(raw, until).with_columns(return_quantile=decile.cast(pl.UInt8))
+
+
+def counts_of_the_future(of: Month) -> Chain:
+    """Return a chain whose level labels look a horizon too far."""
+    honest = label_chain(of)
+    late = pl.col("retouch_count").shift(-CONFIG.horizon)
+    return lambda raw, until: honest(raw, until).with_columns(retouch_count=late)
+
+
 LEAKS: dict[str, tuple[Table, Callable[[Month], Chain]]] = {
     "close of 26 bars later": (FEATURES, in_column(chikou)),
     "continuous wavelet of z-scores": (FEATURES, in_column(wavelet_of_scores)),
@@ -316,6 +358,8 @@ LEAKS: dict[str, tuple[Table, Callable[[Month], Chain]]] = {
     "levels without a time in labels": (LABELS, timeless_labels),
     "events stamped at the open": (LEVEL_EVENTS, early_events),
     "outcomes known at the touch": (LABELS, early_labels),
+    "return ranked in the month's": (LABELS, history_of_everything),
+    "touches of the next horizon": (LABELS, counts_of_the_future),
 }
 
 

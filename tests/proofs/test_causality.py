@@ -125,7 +125,8 @@ def test_truncation_cannot_see_a_path_that_starts_at_the_open(bitcoin: Month) ->
     def chain(raw: pl.DataFrame, until: int) -> pl.DataFrame:
         bars = bitcoin.candles(raw, until)
         path = leak(bitcoin.path(raw, until))
-        return bitcoin.labels(bars, bitcoin.levels(bars).context, path, until)
+        series = bitcoin.series(raw, until)
+        return bitcoin.labels(bars, bitcoin.levels(bars).context, path, until, series)
 
     assert leaks.certify(bitcoin, LABELS, chain, 0, cuts=4).passed
 

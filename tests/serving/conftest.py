@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.serving.fakes import World
+from tests.serving.label_world import LabelWorld
 
 
 @pytest.fixture
@@ -20,4 +21,17 @@ def client(world: World) -> Iterator[TestClient]:
     """Serve that world with one baseline model under the alias."""
     world.register(1)
     with world.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def label_world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
+    """Return a lake with labels that the line itself made; nobody writes to it."""
+    return LabelWorld(tmp_path_factory.mktemp("label_world"))
+
+
+@pytest.fixture(scope="session")
+def label_client(label_world: LabelWorld) -> Iterator[TestClient]:
+    """Serve that lake, without a cache."""
+    with label_world.client(cache_bytes=0) as client:
         yield client

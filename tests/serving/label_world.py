@@ -1,13 +1,20 @@
 """A lake with four months of H1 and H4, levels and labels, made by the line itself."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from market.settings import ServingSettings
+from serving import dependencies
 from serving.app import create_app
+from serving.dependencies import Services
+from serving.label_compute.service import LabelService, Resolved
+from storage.cache import Cache
 from tests.fakes.line import BTC, MONTHS, FrameProvider, Workshop, hourly, line_of, stages_of
 from tests.serving.fakes import UNLIMITED, FakeRegistry
 
@@ -53,9 +60,47 @@ class LabelWorld:
         """Return a client of such an app."""
         return TestClient(self.app(**changes))
 
+    def cached(self) -> "CachedApp":
+        """Return an app whose label service has a cache of its own."""
+        return CachedApp(self)
+
     def rows(self, table: str, timeframe: str = "H4") -> pl.DataFrame:
         """Return all rows of a series."""
         return self.line.lake.newest(table, timeframe, "BTC", rows=1_000_000)
+
+
+class CountingService(LabelService):
+    """The label service, that counts what it computes."""
+
+    computed = 0
+
+    def compute(self, resolved: Resolved) -> Mapping[str, Any]:
+        """Compute, and count it."""
+        self.computed += 1
+        return super().compute(resolved)
+
+
+class CachedApp:
+    """An app with a cache of labels in memory."""
+
+    def __init__(self, world: LabelWorld) -> None:
+        self.cache = Cache(memory_bytes=10_000_000)
+        self.service = CountingService(world.line.lake, resident_bytes=10_000_000, cache=self.cache)
+        self.app = world.app()
+
+        def with_cache(request: Request) -> Services:
+            return replace(dependencies.services(request), labels=self.service)
+
+        self.app.dependency_overrides[dependencies.services] = with_cache
+
+    def client(self) -> TestClient:
+        """Return a client of it."""
+        return TestClient(self.app)
+
+
+def candle_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a candle of the lake as a request has it."""
+    return {"ts": iso(row["ts"]), **{k: row[k] for k in ("open", "high", "low", "close")}}
 
 
 def iso(instant: Any) -> str:

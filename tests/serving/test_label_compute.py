@@ -2,30 +2,30 @@
 
 import copy
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline import level_fold
+from pipeline import label_row, level_fold
 from serving import labels
 from serving.label_compute.contracts import ComputedLabels
 from serving.label_compute.resident import Resident
+from serving.label_compute.service import AGAINST_OTHERS
+from serving.label_compute.warmth import Warmth
 from serving.label_types import LABEL_TYPES
 from serving.routers.levels import LevelsAnswer
-from tests.serving.label_world import SOURCE, LabelWorld, iso
+from tests.serving.label_world import SOURCE, LabelWorld, candle_of, iso
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
-    return LabelWorld(tmp_path_factory.mktemp("lake"))
+@pytest.fixture
+def world(label_world: LabelWorld) -> LabelWorld:
+    return label_world
 
 
-@pytest.fixture(scope="module")
-def client(world: LabelWorld) -> Iterator[TestClient]:
-    with world.client() as client:
-        yield client
+@pytest.fixture
+def client(label_client: TestClient) -> TestClient:
+    return label_client
 
 
 def post(client: TestClient, body: dict[str, Any], **parameters: Any) -> dict[str, Any]:
@@ -163,6 +163,7 @@ def test_every_row_of_a_partition_is_computed_alike(world: LabelWorld, client: T
                     k: iso(v) if isinstance(v, dt.datetime) else v for k, v in expected.items()
                 }
             assert value == expected, (batch["ts"], name)
+        assert found["unavailable"] == {}
         assert f"candles/H4/BTC/{iso(batch['ts'])[:7]}" in found["data_versions"]
 
 
@@ -249,6 +250,76 @@ def test_refusals_name_the_field(
         assert details[0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("change", "names", "why"),
+    [
+        ({}, {"retouch_count", "meta_label"}, "its own levels"),
+        ({"levels": None, "path": path(27)}, {"retouch_count", "max_penetration"}, "its own path"),
+    ],
+)
+def test_what_cannot_be_known_of_what_was_brought_says_why(
+    client: TestClient, change: dict[str, Any], names: set[str], why: str
+) -> None:
+    body = changed(**{"path": path(27), **change}, label_types=None)
+    if "levels" in change:
+        body["candle"]["ts"] = "2017-05-09T08:00:00Z"
+        body["path"]["ts"] = [
+            iso(dt.datetime(2017, 5, 9, 12, tzinfo=dt.UTC) + dt.timedelta(hours=i))
+            for i in range(27)
+        ]
+    found = post(client, body)
+    assert found["status"] == "final"
+    assert names <= set(found["unavailable"])
+    assert all(found["labels"][name] is None for name in found["unavailable"])
+    assert all(reason.endswith(why) for reason in found["unavailable"].values())
+
+
+def test_given_levels_tell_how_far_they_were_broken(client: TestClient) -> None:
+    body = changed(path=path(27), label_types=["max_penetration"])
+    body["levels"].append({"price": 1.0960, "type": "resistance"})
+    found = post(client, body)
+    assert found["unavailable"] == {}
+    assert found["labels"]["max_penetration"] == pytest.approx((1.0965 - 1.0960) / 0.0025)
+
+
+def _materialized(world: LabelWorld, at: int = 300, **changes: Any) -> dict[str, Any]:
+    body = {"instrument_id": "BTC", "granularity": "H4"}
+    return {**body, "candle": candle_of(world.rows("candles").row(at, named=True)), **changes}
+
+
+def test_another_horizon_has_all_but_what_its_history_would_tell(
+    world: LabelWorld, client: TestClient
+) -> None:
+    found = post(client, _materialized(world, options={"horizon_periods": 9}))
+    assert set(found["unavailable"]) == {"return_quantile", "event_burst"}
+    nulls = {name for name, value in found["labels"].items() if value is None}
+    assert {"return_quantile", "event_burst"} <= nulls
+    assert nulls <= {"return_quantile", "event_burst", "profit_factor"}
+    assert found["horizon_periods"] == 9
+
+
+def test_a_candle_that_is_not_the_materialised_one_has_no_place_among_them(
+    world: LabelWorld, client: TestClient
+) -> None:
+    body = _materialized(world)
+    body["candle"]["high"] += 1.0
+    found = post(client, body)
+    assert set(found["unavailable"]) == AGAINST_OTHERS
+    assert all(found["labels"][name] is None for name in AGAINST_OTHERS)
+    assert found["labels"]["forward_return"] is not None
+
+
+def test_nothing_but_11a_is_read_where_nothing_else_is_asked(
+    world: LabelWorld, client: TestClient
+) -> None:
+    body = _materialized(world, label_types=["11.a"])
+    found, whole = post(client, body), post(client, {**body, "label_types": None})
+    tables = {path.split("/")[0] for path in found["data_versions"]}
+    assert tables == {"candles", "level_events"}
+    assert "labels" in {path.split("/")[0] for path in whole["data_versions"]}
+    assert found["labels"]["enhanced_triple_barrier"] == whole["labels"]["enhanced_triple_barrier"]
+
+
 def test_a_misspelt_label_is_told_which_was_meant(client: TestClient) -> None:
     response = client.post("/v1/labels/compute", json=changed(label_types=["forward_retrun"]))
     message = response.json()["error"]["details"][0]["message"]
@@ -268,6 +339,23 @@ def test_not_a_number_is_refused(client: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
     response = client.post("/v1/labels/compute", content=text, headers=headers)
     assert response.status_code == 422
+
+
+def test_what_is_warmed_is_all_that_a_label_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every compiled function that a label goes through has run."""
+    ran: set[str] = set()
+    for name in ("path_statistics", "trend_scan", "range_expansion", "max_penetration"):
+        kernel = getattr(label_row, name)
+
+        def noted(*args: Any, kernel: Any = kernel, **options: Any) -> Any:
+            ran.add(kernel.__name__)
+            return kernel(*args, **options)
+
+        monkeypatch.setattr(label_row, name, noted)
+    warmth = Warmth()
+    warmth.start()
+    warmth.close()
+    assert ran == {"path_statistics", "trend_scan", "range_expansion", "max_penetration"}
 
 
 class _Bytes(bytes):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from market.tables import LABELS
-from serving import labels
+from serving import label_pages, labels
 from serving.instants import to_us
 from serving.label_types import ALIASES, LABEL_TYPES, PLAIN_TYPES
 from serving.schemas import LabelPage, LabelSet, OneLabel
@@ -82,7 +82,9 @@ def test_pages_walk_all_rows_once(client: TestClient) -> None:
             "total_pages": 13,
             "has_next": number < 13,
             "has_prev": number > 1,
+            "next_cursor": page["pagination"]["next_cursor"],
         }
+        assert (page["pagination"]["next_cursor"] is None) == (number == 13)
         seen += [row["ts"] for row in page["data"]]
     assert len(seen) == 90
     assert seen == sorted(set(seen))
@@ -155,7 +157,8 @@ def test_a_page_equals_the_slice_of_the_whole(  # noqa: PLR0917
     query = labels.LabelQuery(
         "EURUSD", "H4", to_us(first), to_us(last), (), label, page, per_page, sort
     )
-    found, total = labels.page(pages_world.lake, labels.resolve(pages_world.lake, query), query)
+    read = label_pages.page(pages_world.lake, labels.resolve(pages_world.lake, query), query)
+    found, total = read.rows, read.total
     expected = whole.filter(pl.col("ts").is_between(first, last))
     if label is not None:
         expected = expected.filter(pl.col("enhanced_triple_barrier") == label)

@@ -108,6 +108,21 @@ def test_bypass_neither_reads_nor_writes_and_refresh_writes() -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_kept_beforehand_is_there_and_is_no_question() -> None:
+    async def scenario() -> None:
+        told: list[tuple[str, str]] = []
+        cache = Cache(memory_bytes=10_000, observe=lambda kind, result: told.append((kind, result)))
+        await cache.keep("k", b"1", kind="labels")
+        assert told == []
+        assert (await cache.fetch("k", constant(b"2"), kind="labels")).value == b"1"
+        await cache.fetch("k", constant(b"3"), kind="labels", mode=CacheMode.BYPASS)
+        assert told == [("labels", "memory"), ("labels", "bypassed")]
+        stats = cache.stats().kinds["labels"]
+        assert (stats.memory, stats.bypassed, stats.hit_rate) == (1, 1, 1.0)
+
+    asyncio.run(scenario())
+
+
 def test_a_computation_still_running_at_the_end_is_stopped() -> None:
     async def scenario() -> None:
         cache, gate = Cache(memory_bytes=10_000), Gate()
@@ -171,6 +186,16 @@ def test_memory_is_bounded_and_lets_go_of_what_was_used_longest_ago() -> None:
     assert memory.evictions == 50 - len(memory)
     memory.put("k0", b"x" * 1000, 60)  # too large a part: the old value is not kept either
     assert memory.get("k0") is None
+
+
+def test_a_memory_that_is_given_is_the_one_that_is_used() -> None:
+    async def scenario() -> None:
+        memory = MemoryTier[bytes](4000, weigh=len)
+        cache = Cache(memory_bytes=0, memory=memory)
+        await cache.fetch("k", constant(b"1"), kind="labels")
+        assert memory.get("k") == b"1"
+
+    asyncio.run(scenario())
 
 
 def test_memory_forgets_what_is_too_old() -> None:

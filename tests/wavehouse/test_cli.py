@@ -39,6 +39,7 @@ SAYS = {
     ("keys", "list"): ["never what they are"],
     ("keys", "revoke"): ["running servers notice within seconds"],
     ("audit",): ["who was refused", "--principal", "--since", "--json"],
+    ("warehouse",): ["sync", "verify", "ClickHouse"],
 }  # fmt: skip
 
 

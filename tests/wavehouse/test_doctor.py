@@ -33,6 +33,27 @@ def test_an_empty_home_is_no_illness_and_says_what_to_run() -> None:
     assert "wavehouse serve" in found["api"]["advice"]
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("clickhouse://reader:hunter2@127.0.0.1:1/market", "127.0.0.1:1/market: expected"),
+        ("mysql://reader:hunter2@db/market", "WAREHOUSE_DSN: expected clickhouse://"),
+    ],
+)
+def test_a_warehouse_that_does_not_answer_is_bad_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, dsn: str, said: str
+) -> None:
+    pytest.importorskip("clickhouse_connect", reason="the extra clickhouse is not installed")
+    _, found = doctor()
+    assert found["warehouse"]["found"] == "none: the Parquet lake is the store"
+    monkeypatch.setenv("WAREHOUSE_DSN", dsn)
+    code, found = doctor()
+    assert (code, found["warehouse"]["state"], found["lake"]["state"]) == (1, "bad", "bad")
+    assert said in found["warehouse"]["found"]
+    assert "hunter2" not in json.dumps(found)
+
+
 @pytest.fixture
 def engine_read_again() -> Iterator[None]:
     """Let the engine read its environment again, and once more when the test is over."""

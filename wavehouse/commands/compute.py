@@ -15,6 +15,8 @@ from wavehouse.errors import said_plainly
 if TYPE_CHECKING:
     import polars as pl
 
+    from pipeline.levels import Extended
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Compute a table from a file of bars into a file: the same rows as a partition.\n\n"
@@ -52,7 +54,7 @@ def levels(
     """Write the log of support and resistance events."""
     with said_plainly():
         job = _Job(source, timeframe, calendar, instrument)
-        _write(job.levels(job.candles(job.timeframe))[0], out, job)
+        _write(job.levels(job.candles(job.timeframe)).events, out, job)
 
 
 @app.command()
@@ -126,22 +128,21 @@ class _Job:
         # a bar that opened in the month before the file's first has no partition either
         return built.rows.filter(pl.col("ts").dt.timestamp("us") >= self.first_us)
 
-    def levels(self, candles: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    def levels(self, candles: "pl.DataFrame") -> "Extended":
         """Level events, and the nearest levels at each close."""
         from pipeline import levels  # noqa: PLC0415
 
-        done = levels.extend(
+        return levels.extend(
             levels.initial(), candles, instrument=self.instrument.id, timeframe=self.timeframe
         )
-        return done.events, done.context
 
     def labels(self, horizon: int) -> "pl.DataFrame":
         """Labels over the file's own bars as the path."""
         from pipeline import labels  # noqa: PLC0415
 
         candles = self.candles(self.timeframe)
-        return labels.compute(
-            candles, self.levels(candles)[1], self.candles(None), instrument=self.instrument,
+        return labels.of_series(
+            candles, self.levels(candles), self.candles(None), instrument=self.instrument,
             timeframe=self.timeframe, config=labels.LabelConfig(horizon=horizon),
             watermark_us=self.watermark_us,
         )  # fmt: skip
@@ -154,7 +155,7 @@ class _Job:
         return features.extend(
             features.initial(),
             candles,
-            self.levels(candles)[1],
+            self.levels(candles).context,
             instrument=self.instrument,
             timeframe=self.timeframe,
         ).rows

@@ -37,7 +37,9 @@ def demo() -> None:
         # what nobody asks for here is not compiled
         asked = {"WAVEHOUSE_PROCESS": "demo", "WAVEHOUSE_SERVING_COMPUTE_WARM": "false"}
         with Children(asked) as children:
-            children.start(Command("warm", [script("python"), "-m", "wavehouse.warming"]))
+            for part in ("line", "features"):
+                warm = [script("python"), "-m", "wavehouse.warming", part]
+                children.start(Command(f"warm {part}", warm))
             summary = _update(console)
             console.print(summary.as_text())
             url = f"http://127.0.0.1:{port}"

@@ -51,7 +51,8 @@ def _findings() -> Iterator[Finding]:
     yield Finding("python", "ok", sys.version.split()[0])
     yield from map(_package, PACKAGES)
     for name, look in (
-        ("kernels", _kernels), ("disk", _disk), ("instruments", _instruments), ("lake", _lake),
+        ("kernels", _kernels), ("disk", _disk), ("instruments", _instruments),
+        ("warehouse", _warehouse), ("lake", _lake),
         ("freshness", _freshness), ("models", _models), ("api", _api),
     ):  # fmt: skip
         yield from _guarded(name, look)
@@ -117,6 +118,25 @@ def _instruments() -> Iterator[Finding]:
             yield Finding(what, "bad", str(e), f"look at its provider {instrument.provider!r}")
         else:
             yield Finding(what, "ok", f"{instrument.provider}, {instrument.base_timeframe} bars")
+
+
+def _warehouse() -> Iterator[Finding]:
+    from market.settings import WarehouseSettings  # noqa: PLC0415
+
+    settings = WarehouseSettings()
+    dsn = settings.dsn.get_secret_value()
+    if not dsn:
+        yield Finding("warehouse", "ok", "none: the Parquet lake is the store")
+        return
+    from storage.clickhouse.connection import parse_dsn  # noqa: PLC0415 - imports Polars
+    from storage.clickhouse.lake import open_warehouse  # noqa: PLC0415
+
+    warehouse = open_warehouse(dsn, lease_s=settings.lease_s)
+    try:
+        found = f"{parse_dsn(dsn).name}, {len(warehouse.keys())} partitions"
+    finally:
+        warehouse.close()
+    yield Finding("warehouse", "ok", found)
 
 
 def _lake() -> Iterator[Finding]:

@@ -8,11 +8,14 @@ import typer
 
 from market.errors import InputError
 from market.months import parse_month
+from wavehouse.commands.job import check_alone, work
 from wavehouse.commands.options import (
+    DryRun,
     FirstCutoff,
     Force,
     From,
     Instrument,
+    Job,
     Json,
     LastCutoff,
     Timeframes,
@@ -56,21 +59,43 @@ def materialize(
 
 
 def backfill(
-    target: Annotated[str, typer.Argument(help=f"One of {', '.join(GROUPS)}, models.")],
+    target: Annotated[
+        str | None, typer.Argument(help=f"One of {', '.join(GROUPS)}, models.")
+    ] = None,
     instrument: Instrument = None,
     first: From = None,
     last: To = None,
     timeframe: Timeframes = None,
     force: Force = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
+    job: Job = None,
 ) -> None:
     """Make a range of months of one table, after what it reads.
 
     Example: `wavehouse backfill labels --instrument EURUSD --from 2017-05 --to 2017-12`
     """
     with said_plainly():
+        if job is not None:
+            check_alone(
+                {
+                    "target": target,
+                    "instrument": instrument,
+                    "from": first,
+                    "to": last,
+                    "timeframe": timeframe,
+                    "force": force,
+                    "dry-run": dry_run,
+                    "json": as_json,
+                }
+            )
+            work(job)
+            return
+        if target is None:
+            raise InputError("target: expected a table or --job, was none")
         asked = _request([target], instrument, first, last, timeframe)
-        _materialize(replace(asked, is_forced=force), as_json)
+        tell = _tell_stale if dry_run else _materialize
+        tell(replace(asked, is_forced=force), as_json)
 
 
 def train(
@@ -122,3 +147,17 @@ def _materialize(request: "Request", as_json: bool) -> None:  # noqa: FBT001
         typer.echo(json.dumps(summary.as_dict()))
     else:
         console.print(summary.as_text())
+
+
+def _tell_stale(request: "Request", as_json: bool) -> None:  # noqa: FBT001
+    from orchestration.line import build_line  # noqa: PLC0415
+    from wavehouse.updating import stale  # noqa: PLC0415
+
+    found = stale(build_line(), request)
+    if as_json:
+        rows = [{"partition": s.key.path, "reason": s.reason.value} for s in found]
+        typer.echo(json.dumps({"out_of_date": len(rows), "partitions": rows}))
+    elif not found:
+        typer.echo("Everything is fresh.")
+    for one in found if not as_json else ():
+        typer.echo(f"{one.key.path}  {one.reason.value}")

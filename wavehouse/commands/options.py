@@ -43,3 +43,15 @@ LastCutoff = Annotated[
     str | None,
     typer.Option("--to", metavar="YYYY-MM", help="Last cutoff; the newest month if left out."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say which partitions are out of date and why; make none."),
+]
+Job = Annotated[
+    str | None,
+    typer.Option(
+        "--job",
+        metavar="ID",
+        help="Make a job that was asked for over the API (which starts this by itself).",
+    ),
+]
