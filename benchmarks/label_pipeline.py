@@ -1,25 +1,20 @@
-"""Labels as the line makes them: 11.a alone, every label, and a million candles end to end.
+"""Labels as the line makes them: 11.a alone, and every label as rows of the table.
 
 Run ``python -m benchmarks.label_pipeline --json OUT``. What contenders return is compared before
 anything is timed; they take turns; a figure is the median of the rounds, a ratio the median of the
-rounds' ratios. In-memory contests count processor time; runs through Dagster are processes of their
-own, timed by the clock, with their processor seconds beside.
+rounds' ratios. Time is the processor's, so that a busy machine counts less.
 
 - 11.a of M5 candles in memory, levels and ATR included, whose path is the candles themselves,
   against NumPy's sliding windows, which are given the levels. The bound: copying what goes in and
   comes out.
 - Every label of H4 candles on hours (24 path bars) with sixteen active levels, as rows of the
   table, against a loop over rows in NumPy that makes some of them.
-- M5 candles through Dagster into an empty lake: raw bars, candles, levels, labels. Memory at a
-  tenth of the months shows what bounds it.
-- Two instruments in two processes at once, against one process after the other.
 """
 
 import argparse
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,26 +24,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from benchmarks.label_runs import together
 from kernels import levels as machine
 from kernels.barriers import barriers
 from kernels.first_touch import first_touch
 from kernels.gate import Series
 from market.calendars import calendar_for
 from market.instruments import Instrument
-from market.months import month_range
 from market.tables import INSTANT
 from market.timeframes import MICROSECONDS_PER_HOUR, Timeframe
 from pipeline import candles, label_series, labels, levels
 
-ROUNDS, RUN_ROUNDS = 9, 3
+ROUNDS = 9
 N_M5, HORIZON = 300_000, 6
-N_HOURS, ACTIVE = 4 * 30_000, 16
+N_HOURS, SLOTS = 4 * 30_000, 21  # slots that hold sixteen active levels, and broken ones
 N_PEER = 1_000  # rows that the loop in NumPy makes
 PEER_COLUMNS = ("enhanced_triple_barrier", "mfe", "mae", "drawdown_depth", "path_skewness")
-MONTHS = tuple(month_range("2010-01", "2019-07"))  # a million M5 candles of an open market
-FEW_MONTHS = MONTHS[: len(MONTHS) // 10]
-SHARED_MONTHS = MONTHS[:24]
 
 Call = Callable[[], object]
 Ohlc = tuple[Series, Series, Series, Series]
@@ -106,7 +96,7 @@ def barrier_contest(rounds: int) -> dict[str, Any]:
 
 
 class Case:
-    """H4 candles on hours, played with at most sixteen levels, which stand nearly always."""
+    """H4 candles on hours, played with sixteen active levels on average."""
 
     def __init__(self) -> None:
         raw_ohlc = walk(N_HOURS, 1e-3)
@@ -125,7 +115,7 @@ class Case:
             ).rows
             for t in (Timeframe.H4, Timeframe.H1)
         )
-        self.config = levels.LevelConfig(max_active=ACTIVE, expiry_bars=10_000)
+        self.config = levels.LevelConfig(max_active=SLOTS, expiry_bars=10_000)
         self.played = self.play()
 
     def play(self) -> levels.Extended:
@@ -212,36 +202,6 @@ def every_label_contest(rounds: int) -> dict[str, Any]:
     }
 
 
-def run_contest(rounds: int) -> dict[str, Any]:
-    """Return what runs through Dagster take: a million candles, and two processes against one."""
-    names = ("PAIRA", "PAIRB")
-    with tempfile.TemporaryDirectory() as folder:
-        few = together(Path(folder) / "few", [names[:1]], FEW_MONTHS)
-        whole = [together(Path(folder) / f"all{i}", [names[:1]], MONTHS) for i in range(rounds)]
-        shared: dict[str, list[float]] = {"one": [], "two": [], "one_cpu": [], "two_cpu": []}
-        for i in range(rounds):
-            one = together(Path(folder) / f"one{i}", [names], SHARED_MONTHS, threads=1)
-            two = together(
-                Path(folder) / f"two{i}", [names[:1], names[1:]], SHARED_MONTHS, threads=1
-            )
-            shared["one"].append(one["wall_s"])
-            shared["two"].append(two["wall_s"])
-            shared["one_cpu"].append(one["cpu_s"])
-            shared["two_cpu"].append(two["cpu_s"])
-    ratios = [a / b for a, b in zip(shared["one"], shared["two"], strict=True)]
-    return {
-        "candles": whole[0]["candles"],
-        "months": len(MONTHS),
-        "wall_s": statistics.median(r["wall_s"] for r in whole),
-        "cpu_s": statistics.median(r["cpu_s"] for r in whole),
-        "peak_mb": statistics.median(r["peak_mb"] for r in whole),
-        "peak_mb_few_months": few["peak_mb"],
-        "few_months": len(FEW_MONTHS),
-        "two_over_one": statistics.median(ratios),
-        **{name: statistics.median(values) for name, values in shared.items()},
-    }
-
-
 def _timed(calls: dict[str, tuple[Call, int]], rounds: int) -> list[dict[str, Any]]:
     """Return nanoseconds a row by contender, and how many times those of the first."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
@@ -267,7 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--run-rounds", type=int, default=RUN_ROUNDS)
     options = parser.parse_args(arguments)
     result = {
         "benchmark": "label_pipeline",
@@ -275,8 +234,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "every": every_label_contest(options.rounds),
         "load": os.getloadavg()[0],
     }
-    if options.run_rounds:
-        result["runs"] = run_contest(options.run_rounds)
     print(json.dumps(result, indent=1))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

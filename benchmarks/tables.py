@@ -229,6 +229,36 @@ def _labels(figures: Figures) -> list[Row]:
     return rows
 
 
+def _label_pipeline(figures: Figures) -> list[Row]:
+    alone, every = figures["barrier"], figures["every"]
+    by_name = {row["name"]: row for row in (*alone["rows"], *every["rows"])}
+    whole, given = by_name["11.a from candles"], by_name["11.a, levels given"]
+    windows = by_name["NumPy sliding windows, levels given"]["ns"] / given["ns"]
+    copy = by_name["copying in and out"]["ratio"]
+    all_labels, loop = by_name["every label"], by_name["NumPy, a row at a time, some labels"]
+    return [
+        (
+            f"11.a of {alone['candles']:,} M5 candles in memory, levels and ATR included, one core",
+            f"**{1e3 / whole['ns']:.1f} M/s**",
+            (
+                f"{1e3 / given['ns']:.0f} M/s with levels given, of which NumPy's windows take "
+                f"{windows:.1f} x; copying in and out {copy:.2f} x"
+            ),
+        ),
+        (
+            (
+                f"every label, {every['path_bars']} path bars, "
+                f"{every['active_levels']:.0f} active levels, rows of the table"
+            ),
+            f"**{1e6 / all_labels['ns']:,.0f} k/s**",
+            (
+                f"a loop over rows in NumPy for five of them {loop['ratio']:.0f} x; copying path "
+                f"and rows {by_name['copying path and rows']['ratio']:.3f} x"
+            ),
+        ),
+    ]
+
+
 def _cold(figures: Figures) -> list[Row]:
     return [
         (f"from a cold process: {row['name']}", f"{row['seconds'] * 1e3:.0f} ms", "")
@@ -328,6 +358,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "wavelets": _wavelets,
     "labels": _labels,
     "label_service": _label_service,
+    "label_pipeline": _label_pipeline,
     "backtests": _backtests,
     "cold": _cold,
     "cache": _cache,
