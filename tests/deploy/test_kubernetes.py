@@ -222,7 +222,7 @@ def test_the_network_opens_what_is_used_and_denies_the_rest() -> None:
         ports = {port["containerPort"] for port in container(name).get("ports", ())}
         assert ports <= reachable(name, "ingress"), name
     for name in LABELS:
-        assert {53, 5432, 8123} <= reachable(name, "egress"), name
+        assert {53, 5432, 8123, 6379} <= reachable(name, "egress"), name
     assert 443 not in reachable("api", "egress")
     assert 443 in reachable("dagster-run", "egress")
     assert reachable("dagster-run", "ingress") == set()
@@ -232,8 +232,8 @@ def test_probes_ask_for_what_the_api_has_and_liveness_touches_no_store() -> None
     paths = set(bare_app().openapi()["paths"])
     probes = {kind: container("api")[f"{kind}Probe"] for kind in ("liveness", "readiness")}
     assert {probe["httpGet"]["path"] for probe in probes.values()} <= paths
-    assert probes["readiness"]["httpGet"]["path"] == "/health"
-    assert probes["liveness"]["httpGet"]["path"] != "/health"
+    assert probes["readiness"]["httpGet"]["path"] == "/v1/health/ready"
+    assert probes["liveness"]["httpGet"]["path"] == "/v1/health/live"  # looks at nothing
 
 
 def test_every_command_is_one_that_the_image_has() -> None:
