@@ -1,4 +1,7 @@
-"""``make bench``: run every benchmark and rewrite README's table from what came out."""
+"""``make bench``: run every benchmark and rewrite README's table from what came out.
+
+``python -m benchmarks cache labels`` runs these alone; the rows of the others stay as they were.
+"""
 
 import importlib.metadata
 import json
@@ -20,12 +23,16 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def main() -> None:
-    """Run the modules in processes of their own and write the table."""
-    figures = {name: _run(name) for name in TABLES}
-    (ROOT / "benchmarks" / "latest.json").write_text(
-        json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
+LATEST = ROOT / "benchmarks" / "latest.json"
+
+
+def main(asked: list[str]) -> None:
+    """Run the modules that are asked for, else all, each in a process, and write the table."""
+    if unknown := set(asked) - set(TABLES):
+        raise SystemExit(f"benchmarks: expected some of {', '.join(TABLES)}, was {min(unknown)}")
+    figures = json.loads(LATEST.read_text(encoding="utf-8")) if asked else {}
+    figures |= {name: _run(name) for name in asked or TABLES}
+    LATEST.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -73,4 +80,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
