@@ -9,7 +9,6 @@ from typing import Final
 from market.errors import InputError
 from market.settings import ServingSettings
 from storage.cache import Cache, Observe
-from storage.cache_redis import RedisTier
 
 LABELS: Final = "labels"
 LEVELS: Final = "levels"
@@ -23,6 +22,8 @@ def open_cache(settings: ServingSettings, observe: Observe | None = None) -> Cac
     url = settings.redis_url.get_secret_value()
     redis = None
     if url:
+        from storage.cache_redis import RedisTier  # noqa: PLC0415 - where needed
+
         try:
             redis = RedisTier(url, timeout_s=settings.cache_timeout_s)
         except ValueError as e:  # its message may name the password

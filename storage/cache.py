@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from storage.cache_keys import KeyFilter, cache_key
 from storage.cache_memory import MemoryTier
-from storage.cache_redis import RedisTier
+
+if TYPE_CHECKING:
+    from storage.cache_redis import RedisTier
 
 __all__ = ["Cache", "CacheMode", "CacheStats", "Fetched", "Invalidated", "cache_key"]
 
@@ -109,7 +111,7 @@ class Cache:
         self,
         *,
         memory_bytes: int,
-        redis: RedisTier | None = None,
+        redis: "RedisTier | None" = None,
         ttls_s: Mapping[str, float] = TTLS_S,
         memory: MemoryTier[bytes] | None = None,
         observe: Observe | None = None,

@@ -147,8 +147,8 @@ class Update:
         stages = wanted_stages(self.request)
         if self.request.is_forced:
             self._force(instrument, stages, [m for m in months if first <= m <= last])
-            first, last = months[0], months[-1]  # what that changed reaches as far as it reaches
-        for batch, span in batches(stages, months, first, last):
+            last = months[-1]  # what that changed reaches as far as it reaches
+        for batch, span in batches(stages, months, last):
             self._run(instrument, batch, span)
 
     def _force(self, instrument: str, stages: Sequence[Stage], months: Sequence[str]) -> None:
@@ -227,11 +227,11 @@ def outstanding(line: Line, request: Request, instrument: str) -> tuple[Partitio
 
 
 def _stale(line: Line, request: Request, instrument: str) -> list[Stale]:
-    months, first, last = asked_months(line, request, instrument)
+    months, _, last = asked_months(line, request, instrument)
     if request.is_forced:
-        first, last = months[0], months[-1]
+        last = months[-1]
     found: list[Stale] = []
-    for batch, span in batches(wanted_stages(request), months, first, last):
+    for batch, span in batches(wanted_stages(request), months, last):
         found += explain(line, batch, instrument, span, found)
     return found
 
@@ -254,18 +254,17 @@ def _not_made(
 
 
 def batches(
-    stages: Sequence[Stage], months: Sequence[str], first: str, last: str
+    stages: Sequence[Stage], months: Sequence[str], last: str
 ) -> list[tuple[list[Stage], list[str]]]:
-    """Pair stages with the months that a request for [first, last] needs of each, left to right.
+    """Pair stages with the months that a request up to ``last`` needs of each, left to right.
 
-    Raw bars as far ahead as a label looks; state machines from the series' first month on; labels
-    just the months asked.
+    Raw bars as far ahead as a label looks; the rest from the series' first month on, as each month
+    goes on from the state of the one before.
     """
     found: list[tuple[list[Stage], list[str]]] = []
     for stage in stages:
         end = shift_month(last, MONTHS_READ_AHEAD) if stage.group == "raw_candles" else last
-        start = first if stage.group == "labels" else ""
-        wanted = [m for m in months if start <= m <= end]
+        wanted = [m for m in months if m <= end]
         if found and found[-1][1] == wanted:
             found[-1][0].append(stage)
         else:

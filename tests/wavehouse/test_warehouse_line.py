@@ -44,7 +44,7 @@ def wavehouse(*words: str) -> Any:
 
 def served(folder: Path, dsn: str) -> FastAPI:
     return main.build(
-        ServingSettings(compute_warm=False),
+        ServingSettings(compute_warm=False, anonymous="all"),
         home=HomeSettings(home=folder, instruments=folder / "instruments.toml"),
         storage=StorageSettings(),
         learning=LearningSettings(),
