@@ -313,6 +313,17 @@ def test_hardly_any_bars_give_no_ratio(n: int) -> None:
     assert out.metrics.total_return == 0.0
 
 
+@pytest.mark.parametrize("capital", [1000.0, 999.0874195092239, 1e5 / 3.0])
+def test_a_stop_at_the_last_close_is_a_stop(capital: float) -> None:
+    bars = Bars(open=[51.0, 51.0], high=[51.0, 52.0], low=[51.0, 51.0], close=[51.0, 52.0])
+    signals = Signals(np.array([-1, -1]), stop=np.array([52.0, np.nan]))
+    account = Account(initial_capital=capital, position_size=0.1, commission=0.0, slippage=0.0)
+    out = backtest(bars, signals, bars_per_year=YEAR, account=account)
+    # the worse of both is as bad as the other: then the stop, which was reached first
+    assert [REASONS[reason] for reason in out.trades.reason] == ["stop"]
+    assert [trade["why"] for trade in slow(bars, signals, account).trades] == ["stop"]
+
+
 def test_a_curve_longer_than_a_piece_is_measured_the_same() -> None:
     bars = random_bars(20_000, 5, 1e-6)
     up = bars.close + 100.0 - bars.close.min()

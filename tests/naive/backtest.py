@@ -118,7 +118,8 @@ def _outcome(book: Book, t: int, plan: Any) -> float:
         _bar(book, later, plan, watches_stop=True)
         if len(book.trades) > done:
             return float(book.trades[done]["pnl"])
-    return float(book.worth(bars[-1][3]) - book.entry["before"])
+    gained = book.quantity * (bars[-1][3] - book.entry["price"])  # no difference of two accounts
+    return float(gained - abs(book.quantity) * book.entry["price"] * book.commission)
 
 
 def _is_ambiguous(book: Book, t: int, plan: Any) -> bool:
