@@ -76,23 +76,25 @@ class TimedLake:
 
 def measure() -> dict[str, Any]:
     """Return seconds and megabytes of a year of minutes, and overhead at 10 and 120 partitions."""
-    minutes = _instrument("YEARM1", Timeframe.M1)
-    hours = _instrument("YEARSH1", Timeframe.H1)
+    minutes = instrument_of("YEARM1", Timeframe.M1)
+    hours = instrument_of("YEARSH1", Timeframe.H1)
     stages = [s for s in data_stages() if s.timeframe is None or s.timeframe in minutes.timeframes]
     _warm(stages, minutes)
-    loop = _loop(stages, minutes, YEAR)
-    through = _through_dagster(stages, minutes, YEAR)
+    plain = loop(stages, minutes, YEAR)
+    through = through_dagster(stages, minutes, YEAR)
     few = _overhead(hours, 10)
     many = _overhead(hours, 120)
     return {
-        "partitions": loop["partitions"],
-        "bars": loop["bars"],
-        "compute_s": loop["compute_s"],
-        "checks_s": loop["checks_s"],
-        "io_s": loop["io_s"],
-        "loop_s": loop["total_s"],
+        "partitions": plain["partitions"],
+        "bars": plain["bars"],
+        "compute_s": plain["compute_s"],
+        "checks_s": plain["checks_s"],
+        "io_s": plain["io_s"],
+        "loop_s": plain["total_s"],
         "dagster_s": through,
-        "dagster_overhead_ms_per_partition": 1e3 * (through - loop["total_s"]) / loop["partitions"],
+        "dagster_overhead_ms_per_partition": 1e3
+        * (through - plain["total_s"])
+        / plain["partitions"],
         "overhead_ms_at_10": few,
         "overhead_ms_at_120": many,
         "overhead_ratio_120_to_10": many / few,
@@ -100,7 +102,8 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _instrument(name: str, base: Timeframe) -> Instrument:
+def instrument_of(name: str, base: Timeframe) -> Instrument:
+    """Return a synthetic market that never closes."""
     return Instrument(
         id=name, asset_class="crypto", calendar="crypto", provider="synthetic", symbol=name,
         base_timeframe=base, tick_size=0.01, lot_size=1.0,
@@ -108,24 +111,26 @@ def _instrument(name: str, base: Timeframe) -> Instrument:
     )  # fmt: skip
 
 
-def _line(folder: Path, instrument: Instrument) -> tuple[Line, TimedLake]:
+def line_of(folder: Path, *instruments: Instrument) -> tuple[Line, TimedLake]:
+    """Return a line over an empty lake, and the lake's clock."""
     lake = TimedLake(ParquetLake(folder))
 
     def no_models() -> Any:  # noqa: ANN401 - the data stages register nothing
         raise AssertionError("the data stages register no model")
 
-    book = InstrumentBook({instrument.id: instrument})
+    book = InstrumentBook({i.id: i for i in instruments})
     return Line(lake, book, provider_factory(ProviderSettings()), no_models), lake
 
 
 def _warm(stages: Sequence[Stage], instrument: Instrument) -> None:
     """Compile what runs, outside the measurement."""
-    _loop(stages, instrument, YEAR[:2])
+    loop(stages, instrument, YEAR[:2])
 
 
-def _loop(stages: Sequence[Stage], instrument: Instrument, months: Sequence[str]) -> dict[str, Any]:
+def loop(stages: Sequence[Stage], instrument: Instrument, months: Sequence[str]) -> dict[str, Any]:
+    """Return what a plain loop over partitions spends on computing, checks and the lake."""
     with tempfile.TemporaryDirectory() as folder:
-        line, lake = _line(Path(folder), instrument)
+        line, lake = line_of(Path(folder), instrument)
         computing = checking = 0.0
         bars = 0
         start = time.perf_counter()
@@ -153,11 +158,12 @@ def _loop(stages: Sequence[Stage], instrument: Instrument, months: Sequence[str]
     }  # fmt: skip
 
 
-def _through_dagster(
+def through_dagster(
     stages: Sequence[Stage], instrument: Instrument, months: Sequence[str]
 ) -> float:
+    """Return the seconds of one Dagster run over the same partitions, into an empty lake."""
     with tempfile.TemporaryDirectory() as folder:
-        line, _ = _line(Path(folder) / "lake", instrument)
+        line, _ = line_of(Path(folder) / "lake", instrument)
         os.environ.pop("DAGSTER_HOME", None)
         from orchestration.runs import Runner  # noqa: PLC0415 - not part of what is measured
 
@@ -173,8 +179,8 @@ def _overhead(instrument: Instrument, partitions: int) -> float:
     """Return Dagster's milliseconds a partition over ``partitions`` months of one light stage."""
     stages = data_stages()[:1]
     months = tuple(month_range("2010-01", "2019-12"))[:partitions]
-    through = _through_dagster(stages, instrument, months)
-    return 1e3 * (through - _loop(stages, instrument, months)["total_s"]) / partitions
+    through = through_dagster(stages, instrument, months)
+    return 1e3 * (through - loop(stages, instrument, months)["total_s"]) / partitions
 
 
 def main() -> None:
