@@ -158,6 +158,7 @@ def test_the_first_month_of_a_series_starts_from_nothing_and_a_hole_does_too(
     assert chained.version != ref.version
 
 
+@pytest.mark.slow
 def test_a_week_that_straddles_two_months_is_whole_and_the_running_one_is_not_complete(
     tmp_path: Path,
 ) -> None:

@@ -178,6 +178,7 @@ def test_higher_costs_never_pay(
     assert twice.equity[-1] <= once.equity[-1] * (1.0 + 1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(direction=SIDES, seed=st.integers(0, 10**6))
 def test_the_range_of_an_opening_range_run_holds_both_outcomes(direction: str, seed: int) -> None:

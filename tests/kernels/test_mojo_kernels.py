@@ -168,6 +168,7 @@ def test_each_continues_what_the_other_began(
     np.testing.assert_array_equal(state, whole_state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(KERNELS))
 def test_a_long_series_is_mojo_s_to_the_same_bits(name: str) -> None:
     kernel, function, make_state = KERNELS[name]

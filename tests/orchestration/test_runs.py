@@ -99,6 +99,7 @@ def test_a_run_is_of_the_smallest_job_that_holds_its_stages(groups: list[str], j
     assert job_of(groups) == job
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clean")
 def test_a_failed_run_is_an_error_that_names_run_partition_and_cause(tmp_path: Path) -> None:
     provider = FrameProvider(hourly(BTC))

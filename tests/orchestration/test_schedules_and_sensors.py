@@ -59,6 +59,7 @@ def test_the_months_edges_are_in_the_month(line: Line, now: dt.datetime) -> None
     assert schedule_tick(line, "running_month", now)[0].partition_key == "BTC|2017-06-01"
 
 
+@pytest.mark.slow
 def test_training_asks_for_the_cutoff_that_has_begun(line: Line) -> None:
     (request,) = schedule_tick(line, "monthly_training", dt.datetime(2017, 6, 2, 3, tzinfo=dt.UTC))
     assert request.partition_key == "2017-06-01"
@@ -88,6 +89,7 @@ def sensor_tick(line: Line, present: list[str]) -> dict[str, list[str]]:
         return {type(r).__name__: list(r.partition_keys) for r in found}
 
 
+@pytest.mark.slow
 def test_the_sensor_keeps_partitions_equal_to_the_file(line: Line) -> None:
     assert sensor_tick(line, []) == {"AddDynamicPartitionsRequest": ["BTC", "EUR"]}
     assert sensor_tick(line, ["BTC", "EUR"]) == {}

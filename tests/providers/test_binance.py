@@ -61,6 +61,7 @@ def test_the_loopback_exchange_answers_in_the_recorded_shape(
     assert ours[0][6] - ours[0][0] == 299_999
 
 
+@pytest.mark.slow
 def test_pages_join_to_the_recorded_bars_but_the_running_one(
     exchange: Exchange, recorded: pl.DataFrame
 ) -> None:

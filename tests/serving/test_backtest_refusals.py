@@ -145,6 +145,7 @@ def test_another_query_is_refused(client: TestClient, query: str, field: str) ->
     assert refusal(response) == (400, "INVALID_INPUT", [field])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "status", "field"),
     [

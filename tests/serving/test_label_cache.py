@@ -49,6 +49,7 @@ def test_the_second_time_it_is_read(label_world: LabelWorld, cached: CachedApp) 
     assert cached.service.computed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "options", "hits", "computed"),
     [
@@ -81,6 +82,7 @@ def test_a_strategy_says_what_is_read_and_written(
     assert cached.service.computed == computed
 
 
+@pytest.mark.slow
 def test_who_asks_the_same_at_once_waits_for_one_computation(
     label_world: LabelWorld, cached: CachedApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

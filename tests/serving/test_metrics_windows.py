@@ -69,6 +69,7 @@ def test_nothing_happened() -> None:
     assert report.cache.hit_rate is None
 
 
+@pytest.mark.slow
 def test_days_are_kept_in_a_bounded_number_of_snapshots() -> None:
     at = Clocked()
     at.until(26 * HOUR, at.served)

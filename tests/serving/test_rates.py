@@ -304,6 +304,7 @@ def test_a_hundred_at_once_are_counted_each_once(redis: RedisServer) -> None:
     assert asyncio.run(scenario()) == 39
 
 
+@pytest.mark.slow
 def test_redis_that_is_killed_in_the_middle_costs_no_request(
     tmp_path: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
