@@ -5,6 +5,7 @@ security headers. Keep out: whose address it is (``serving.app`` believes a prox
 setting names it).
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,7 @@ _AUDITED: Final = (UnauthenticatedError, ForbiddenError, TooManyRequestsError)
 _CHANGES: Final = frozenset({WRITE, ADMIN})
 _POLICY_VIOLATION: Final = 1008
 _BROKE: Final = 500
+_GIVEN_UP: Final = 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,10 @@ class AccessMiddleware:
         outgoing.on_start = lambda status: self._guard.trail.changed(_event(scope, status))
         try:
             await self._app(scope, receive, outgoing.send)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as e:
             if not outgoing.has_started:
-                await self._guard.trail.changed(_event(scope, _BROKE))
+                status = _GIVEN_UP if isinstance(e, asyncio.CancelledError) else _BROKE
+                await self._guard.trail.changed(_event(scope, status))
             raise
 
     async def _admit(

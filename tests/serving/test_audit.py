@@ -1,11 +1,13 @@
 """Who changed what and who was refused is written down, and refusals fill no disk."""
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from market.errors import StorageError
@@ -140,3 +142,21 @@ def test_the_log_is_pruned_as_it_grows(tmp_path: Path) -> None:
     trail.close()
     assert log.read(AuditFilter())[0].audit_id == 22
     database.close()
+
+
+def test_a_change_that_was_given_up_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, _ = world.keys.create("ann", ["write"])
+    client = world.client(request_timeout_s=0.2)
+
+    async def held(*_: Any) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(type(client.app.router), "__call__", held)  # type: ignore[attr-defined]
+    assert client.post("/models/update", headers={"X-API-Key": key}).status_code == 504
+    deadline = time.monotonic() + 20.0
+    while not (rows := AuditLog(world.database).read(AuditFilter())):  # the answer does not wait
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [row.event.status for row in rows] == [504]
