@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from serving.errors import (
     OverloadedError,
     TimeLimitError,
 )
+from serving.label_compute import warmth as label_warmth
 from serving.routers.counted import REQUEST_LOG
 from tests.serving.compute_world import JSON_TYPE, bars, read_stream, refusal, served, stream
 
@@ -515,6 +517,26 @@ def test_without_the_mojo_library_numba_serves_and_says_so(
 # warming
 
 
+@pytest.fixture
+def nothing_else_warms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the kernels of labels and backtests: where they are cold they take many seconds."""
+    monkeypatch.setattr(backtests, "warm", lambda _: None)
+    monkeypatch.setattr(label_warmth, "warm", lambda: None)
+
+
+def _kernels(client: TestClient) -> dict[str, str]:
+    found: dict[str, str] = client.get("/health").json()["checks"]["kernels"]
+    return found
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("nothing_else_warms")
 def test_kernels_are_warmed_in_the_background_and_health_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,16 +548,15 @@ def test_kernels_are_warmed_in_the_background_and_health_says_so(
 
     monkeypatch.setattr(warmth, "warm", slow)
     with served(tmp_path, compute_warm=True) as client:
-        check = client.get("/health").json()["checks"]["kernels"]
+        check = _kernels(client)
         assert check["status"] == "degraded"
         assert str(len(CONTRACTS)) in check["message"]
         event.set()
-        deadline = time.monotonic() + 10
-        while client.get("/health").json()["checks"]["kernels"]["status"] != "ok":
-            assert time.monotonic() < deadline
+        _until(lambda: _kernels(client)["status"] == "ok")
     assert warmed == list(CONTRACTS)
 
 
+@pytest.mark.usefixtures("nothing_else_warms")
 def test_health_waits_for_the_kernels_of_backtests_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,15 +564,14 @@ def test_health_waits_for_the_kernels_of_backtests_too(
     monkeypatch.setattr(warmth, "warm", lambda _: None)
     monkeypatch.setattr(backtests, "warm", lambda _: event.wait(20))
     with served(tmp_path, compute_warm=True) as client:
-        check = client.get("/health").json()["checks"]["kernels"]
+        check = _kernels(client)
         assert check["status"] == "degraded"
         assert "those of backtests are being compiled" in check["message"]
         event.set()
-        deadline = time.monotonic() + 10
-        while client.get("/health").json()["checks"]["kernels"]["status"] != "ok":
-            assert time.monotonic() < deadline
+        _until(lambda: _kernels(client)["status"] == "ok")
 
 
+@pytest.mark.usefixtures("nothing_else_warms")
 def test_a_kernel_that_does_not_run_is_told_and_leaves_the_others_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -561,12 +581,9 @@ def test_a_kernel_that_does_not_run_is_told_and_leaves_the_others_ready(
 
     monkeypatch.setattr(warmth, "warm", broken)
     with served(tmp_path, compute_warm=True) as client:
-        deadline = time.monotonic() + 10
-        while not (check := client.get("/health").json()["checks"]["kernels"])["message"].endswith(
-            f"was {len(CONTRACTS) - 2}; failed: rsi, sma"
-        ):
-            assert time.monotonic() < deadline
-    assert check["status"] == "degraded"
+        told = f"was {len(CONTRACTS) - 2}; failed: rsi, sma"
+        _until(lambda: _kernels(client)["message"].endswith(told))
+        assert _kernels(client)["status"] == "degraded"
 
 
 def test_warming_runs_every_indicator() -> None:
