@@ -259,6 +259,28 @@ def _label_pipeline(figures: Figures) -> list[Row]:
     ]
 
 
+def _label_runs(figures: Figures) -> list[Row]:
+    return [
+        (
+            f"{figures['candles']:,} M5 candles through Dagster: raw, candles, levels, labels",
+            f"**{figures['wall_s']:.1f} s**, peak {figures['peak_mb']:.0f} MB",
+            (
+                f"{figures['cpu_s']:.1f} s of processor time, {figures['loop_cpu_s']:.1f} s of it "
+                f"without Dagster; peak {figures['few_peak_mb']:.0f} MB at "
+                f"{figures['few_months']} of {figures['months']} months"
+            ),
+        ),
+        (
+            "two instruments in two processes at once",
+            f"**{figures['two_over_one']:.2f} x** as fast as both in one",
+            (
+                f"processor time {figures['one_cpu_s']:.1f} s in one, "
+                f"{figures['two_cpu_s']:.1f} s in two"
+            ),
+        ),
+    ]
+
+
 def _cold(figures: Figures) -> list[Row]:
     return [
         (f"from a cold process: {row['name']}", f"{row['seconds'] * 1e3:.0f} ms", "")
@@ -359,6 +381,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "labels": _labels,
     "label_service": _label_service,
     "label_pipeline": _label_pipeline,
+    "label_runs": _label_runs,
     "backtests": _backtests,
     "cold": _cold,
     "cache": _cache,
