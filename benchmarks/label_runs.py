@@ -82,9 +82,10 @@ def together(
     ``is_plain`` leaves Dagster out.
     """
     with tempfile.TemporaryDirectory() as folder:
-        children = [_child(Path(folder), names, months, threads, is_plain) for names in shares]
+        asked = ["--child", folder, "--months", *months, *(["--plain"] if is_plain else [])]
+        children = [_child([*asked, "--instruments", *names], threads) for names in shares]
         for child in children:
-            _require(_said(child) == "ready", child)
+            _require(child, is_well=_said(child) == "ready")
         began = time.perf_counter()
         for child in children:
             assert child.stdin is not None
@@ -93,7 +94,7 @@ def together(
         told = [_said(child) for child in children]
         wall = time.perf_counter() - began
         for child in children:
-            _require(child.wait() == 0, child)
+            _require(child, is_well=child.wait() == 0)
     figures = [json.loads(line) for line in told]
     return {
         "wall_s": wall,
@@ -103,13 +104,8 @@ def together(
     }
 
 
-def _child(
-    folder: Path, names: Sequence[str], months: Sequence[str], threads: int | None, is_plain: bool
-) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable, "-m", "benchmarks.label_runs", "--child", str(folder),
-        "--instruments", *names, "--months", *months, *(["--plain"] if is_plain else []),
-    ]  # fmt: skip
+def _child(asked: Sequence[str], threads: int | None) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "benchmarks.label_runs", *asked]
     environment = {k: v for k, v in os.environ.items() if k != "DAGSTER_HOME"}
     if threads:
         environment["POLARS_MAX_THREADS"] = str(threads)
@@ -123,7 +119,7 @@ def _said(child: "subprocess.Popen[str]") -> str:
     return child.stdout.readline().strip()
 
 
-def _require(is_well: bool, child: "subprocess.Popen[str]") -> None:
+def _require(child: "subprocess.Popen[str]", *, is_well: bool) -> None:
     if not is_well:
         child.kill()
         raise RuntimeError(f"child: expected figures, was an end with {child.wait()}")
