@@ -3,6 +3,7 @@
 A run over a year makes hundreds of them, and a figure object a picture would outweigh the rows.
 """
 
+import datetime as dt
 import html
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from market.ports import State
 from kernels.levels import EVENTS
+from market.ports import State
 from pipeline import level_fold
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 28
@@ -126,7 +127,7 @@ def reliability(dots: Mapping[str, Sequence[tuple[float, float, int]]], *, title
 
 
 def _spans(
-    standing: pl.DataFrame, events: pl.DataFrame, index: dict[object, int], n: int
+    standing: pl.DataFrame, events: pl.DataFrame, index: dict[dt.datetime, int], n: int
 ) -> list[tuple[float, str, int, int]]:
     """Return (price, type, first bar, last bar) of each time that a level was a barrier.
 
@@ -143,7 +144,7 @@ def _spans(
     turns = events.select("level_id", "ts", "event", "price", "level_type").filter(
         pl.col("event").is_in(_BEGINS | _ENDS)
     )
-    is_seen = pl.col("ts") >= next(iter(index))
+    is_seen = pl.col("ts") >= min(index)
     before = turns.filter(~is_seen).unique("level_id", keep="last", maintain_order=True)
     done: list[tuple[float, str, int, int]] = []
     for level_id, _, event, price, kind in before.iter_rows():

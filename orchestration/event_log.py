@@ -61,7 +61,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._tables: set[str] = set()
         self._has_index_columns = False
         super().__init__(base_dir, inst_data)
-        self._db_lock = threading.RLock()
+        self._db_lock: Any = threading.RLock()
 
     @classmethod
     def from_config_value(
@@ -170,7 +170,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         values = {
             "execution_status": "SUCCEEDED" if found.passed else "FAILED",
             "evaluation_event": row["event"],
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_timestamp": row["timestamp"],
             "evaluation_event_storage_id": event_id,
             "materialization_event_storage_id": target.storage_id if target else None,
         }
