@@ -9,6 +9,8 @@ process that has compiled and imported before it is let go.
   a plain loop (what Dagster adds).
 - Two instruments in two processes at once against both in one process, in turns. Processor time is
   printed of both: where it grows, the processes share more than the cores.
+- H4 labels of a path of minutes: how many minutes a minute one core takes from the lake, and how
+  many it takes if they are only read.
 """
 
 import argparse
@@ -24,10 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from assets.line import Line
 from assets.stage import Stage
 from benchmarks.graph import instrument_of, line_of, loop
 from market.instruments import Instrument
 from market.months import month_range
+from market.ports import PartitionKey
 from market.timeframes import Timeframe
 from orchestration.graph import data_stages
 
@@ -65,8 +69,57 @@ def measure(rounds: int) -> dict[str, Any]:
         "one_wall_s": statistics.median(a["wall_s"] for a, _ in turns),
         "two_wall_s": statistics.median(b["wall_s"] for _, b in turns),
         "one_cpu_s": statistics.median(a["cpu_s"] for a, _ in turns),
+        "minutes": on_minutes(rounds),
         "two_cpu_s": statistics.median(b["cpu_s"] for _, b in turns),
     }
+
+
+def on_minutes(rounds: int) -> dict[str, Any]:
+    """Return how many minutes a minute H4 labels take from the lake, and reading them alone.
+
+    A month of labels reads its own minutes and those of the month after as far as its horizons
+    reach; they are counted once. Processor time of one thread, the median of the rounds.
+    """
+    instrument = instrument_of("MINUTES", Timeframe.M1)
+    wanted = (None, Timeframe.H4)
+    stages = [s for s in data_stages() if s.group in GROUPS and s.timeframe in wanted]
+    *before, labels = stages
+    months = MONTHS[:6]
+    spent: dict[str, list[float]] = {"labels": [], "reading": []}
+    with tempfile.TemporaryDirectory() as folder:
+        line, _ = line_of(Path(folder), instrument)
+        for stage in before:
+            for month in months:
+                _write(stage, line, stage.key(line, instrument.id, month))
+        keys = [labels.key(line, instrument.id, month) for month in months[:-1]]
+        for turn in range(rounds + 1):
+            taken = dict.fromkeys(spent, 0.0)
+            for key in keys:
+                began = time.process_time()
+                inputs = labels.inputs(line, key)
+                labels.compute(line, key, inputs)
+                taken["labels"] += time.process_time() - began
+                began = time.process_time()
+                line.lake.read(inputs.rows["raw"])
+                taken["reading"] += time.process_time() - began
+                if not turn:  # the first one compiles, and the next month goes on from it
+                    _write(labels, line, key)
+            if turn:
+                for name, seconds in taken.items():
+                    spent[name].append(seconds)
+        minutes = sum(
+            line.lake.resolve(stages[0].key(line, instrument.id, k.month)).rows for k in keys
+        )
+    return {f"{name}_per_min": 60 * minutes / statistics.median(x) for name, x in spent.items()}
+
+
+def _write(stage: Stage, line: Line, key: PartitionKey) -> None:
+    inputs = stage.inputs(line, key)
+    made = stage.compute(line, key, inputs)
+    line.lake.write(
+        key, made.rows, state=made.state, code_version=stage.code_version,
+        inputs=inputs.versions, attributes=made.attributes,
+    )  # fmt: skip
 
 
 def together(
