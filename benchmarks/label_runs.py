@@ -2,13 +2,13 @@
 
 Run ``python -m benchmarks.label_runs --json OUT``. The line's own graph makes ``raw_candles``,
 ``candles``, ``levels`` and ``labels`` of synthetic M5 bars into an empty lake, each time in a fresh
-process that has compiled and imported before it is let go.
+process that has imported, compiled and opened Dagster's home before it is let go.
 
 - The whole: seconds, processor time and peak memory of one run over all months, beside a run over a
   tenth of them (memory that is bounded by a partition does not grow), and beside the same stages in
   a plain loop (what Dagster adds).
-- Two instruments in two processes at once against both in one process, in turns. Processor time is
-  printed of both: where it grows, the processes share more than the cores.
+- Two instruments in two processes at once against both in one, in turns; lake and Dagster's home
+  are shared. Processor time is printed of both: where it grows, they share more than the cores.
 - H4 labels of a path of minutes: how many minutes a minute one core takes from the lake, and how
   many it takes if they are only read.
 """
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,9 +136,10 @@ def together(
     """
     with tempfile.TemporaryDirectory() as folder:
         asked = ["--child", folder, "--months", *months, *(["--plain"] if is_plain else [])]
-        children = [_child([*asked, "--instruments", *names], threads) for names in shares]
-        for child in children:
-            _require(child, is_well=_said(child) == "ready")
+        children = []
+        for names in shares:
+            children.append(_child([*asked, "--instruments", *names], threads))
+            _require(children[-1], is_well=_said(children[-1]) == "ready")
         began = time.perf_counter()
         for child in children:
             assert child.stdin is not None
@@ -183,11 +184,12 @@ def run(folder: Path, names: Sequence[str], months: Sequence[str], *, is_plain: 
     stages = [s for s in data_stages() if s.group in GROUPS and s.timeframe in (None, Timeframe.M5)]
     instruments = [instrument_of(name, Timeframe.M5) for name in names]
     with tempfile.TemporaryDirectory() as warm:
-        _make(Path(warm), stages, instruments[:1], months[:2], is_plain=is_plain)
+        _prepared(Path(warm), stages, instruments[:1], months[:2], is_plain=is_plain)()
+    make = _prepared(folder, stages, instruments, months, is_plain=is_plain)
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.process_time()
-    candles = _make(folder, stages, instruments, months, is_plain=is_plain)
+    candles = make()
     figures = {
         "cpu_s": time.process_time() - began,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -196,27 +198,30 @@ def run(folder: Path, names: Sequence[str], months: Sequence[str], *, is_plain: 
     print(json.dumps(figures), flush=True)
 
 
-def _make(
+def _prepared(
     folder: Path,
     stages: Sequence[Stage],
     instruments: Sequence[Instrument],
     months: Sequence[str],
     *,
     is_plain: bool,
-) -> int:
-    """Make every month of each instrument; return how many base bars they have."""
+) -> Callable[[], int]:
+    """Return what makes every month of each instrument and says how many base bars they have."""
     if is_plain:
-        return sum(int(loop(stages, i, months)["bars"]) for i in instruments)
+        return lambda: sum(int(loop(stages, i, months)["bars"]) for i in instruments)
+    os.environ.pop("DAGSTER_HOME", None)
     from orchestration.runs import Runner  # noqa: PLC0415 - a plain loop has no Dagster
 
     line, _ = line_of(folder / "lake", *instruments)
-    home = folder / f"dagster-{instruments[0].id}"
-    runner = Runner(line, home)
-    for instrument in instruments:
-        runner.run_months(stages, instrument.id, months, stale_only=False)
-    del os.environ["DAGSTER_HOME"]
-    keys = [stages[0].key(line, i.id, month) for i in instruments for month in months]
-    return sum(line.lake.resolve(key).rows for key in keys)
+    runner = Runner(line, folder / "dagster")
+
+    def make() -> int:
+        for instrument in instruments:
+            runner.run_months(stages, instrument.id, months, stale_only=False)
+        keys = [stages[0].key(line, i.id, month) for i in instruments for month in months]
+        return sum(line.lake.resolve(key).rows for key in keys)
+
+    return make
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
