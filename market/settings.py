@@ -51,6 +51,7 @@ class StorageSettings(BaseSettings):
     retention_versions: Annotated[int, Field(ge=0)] = (
         0  # old versions kept a partition; 0 keeps all
     )
+    is_near: bool = True  # off where the lake's disk is on a network: reads leave the event loop
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
 

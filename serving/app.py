@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.cached_labels import CandleLabels
 from serving.caching import open_cache
+from serving.collection import settling
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.label_compute.service import LabelService
@@ -105,12 +106,13 @@ def create_app(  # noqa: PLR0913 - every part is handed in
     metrics_folder: Path | None = None,
     backfill: BackfillSettings | None = None,
     launcher: Launcher | None = None,
+    owns_process: bool = False,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
     Without a database, backtests, trials and the audit log are forgotten at the end of the
     lifespan. Workers that share their metrics do so in ``metrics_folder``. Without a launcher no
-    backfill is taken.
+    backfill is taken. ``owns_process``: nothing else lives in it (``serving.collection``).
     """
     measures = Metrics(metrics_folder)
     kept = open_cache(settings, measures.cache.observe)
@@ -134,7 +136,7 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         version=version("wavehouse"),
         started_at=dt.datetime.now(dt.UTC),
     )
-    app = bare_app(_lifespan(services, guard, tracing))
+    app = bare_app(_lifespan(services, guard, tracing, owns_process=owns_process))
     errors.install(app)
     _add_middleware(app, settings, measures, guard, tracing)
     return app
@@ -220,7 +222,9 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
         )
 
 
-def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
+def _lifespan(
+    services: Services, guard: Guard, tracing: Tracing, *, owns_process: bool
+) -> LifespanOf:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         """Load the models by alias, follow the alias, warm the kernels, yield the typed state."""
@@ -234,6 +238,7 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
         try:
             services.windows.take()
             with (
+                settling(lambda: bool(services.warming)) if owns_process else nullcontext(),
                 polling(services.models.refresh, every_s=services.settings.alias_poll_s),
                 polling(services.windows.take, every_s=EVERY_S),
             ):

@@ -45,6 +45,7 @@ def build(
     return create_app(
         serving,
         lake=lake,
+        owns_process=True,
         registry=open_registry(learning.tracking_uri or tracking_uri(home.home)),
         book=load_instruments(home.instruments),
         database=Database(storage.database_url.get_secret_value())

@@ -89,7 +89,7 @@ class CachedApp:
         self.app = world.app()
 
         def with_cache(request: Request) -> Services:
-            return replace(dependencies.services(request), labels=self.service)
+            return replace(dependencies.services_of(request), labels=self.service)
 
         self.app.dependency_overrides[dependencies.services] = with_cache
 
