@@ -1,6 +1,7 @@
 """``backfill --job``: a worker makes a job once, whoever was killed before it."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -317,8 +318,10 @@ def submitted(home: Path) -> Iterator[BackfillJobs]:
 def test_the_command_makes_a_job_and_dagster_knows_whose_the_runs_are(
     submitted: BackfillJobs,
 ) -> None:
+    level = logging.getLogger("wavehouse").level
     done = run("--job", "bf_1")
     assert (done.exit_code, "bf_1: completed, 12 partitions" in done.output) == (0, True)
+    assert logging.getLogger("wavehouse").level == level
     assert submitted.read("bf_1").status == "completed"
     import dagster as dg  # noqa: PLC0415
 
