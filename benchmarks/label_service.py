@@ -12,11 +12,11 @@ same rate, adds milliseconds of its own. *echo* is a bare ASGI function in the s
 app that reads and answers as many bytes: the floor of HTTP and the client.
 
 *not cached*: the cache is told to be left alone, decoded months are resident. *cached*: asked
-before. *server busy* is what the server's threads ran a request (``/proc``), whatever else ran on
-the machine. *cold*: nothing is kept decoded, each request reads and replays its months; one after
-another. Answers are compared with the lake's own labels before anything is timed. In process it is
-the service alone, without HTTP, by the clock and in the thread's processor time: ``compute`` of
-11.a, of every label, and of 11.a with its pointers resolved.
+before. *server busy* is what the server ran a request (the clock of its process), whatever else ran
+on the machine. *cold*: nothing is kept decoded, each request reads and replays its months; one
+after another. Answers are compared with the lake's own labels before anything is timed. In process
+it is the service alone, without HTTP, by the clock and in the thread's processor time: ``compute``
+of 11.a, of every label, and of 11.a with its pointers resolved.
 """
 
 import argparse

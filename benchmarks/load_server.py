@@ -23,6 +23,8 @@ from market.settings import (
 )
 from serving.main import build
 
+KEEP_ALIVE_S = 75  # uvicorn's own 5 s closes what is asked less often
+
 
 class WithObjects:
     """``/objects`` collects and counts; everything else goes to the app."""
@@ -66,6 +68,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 
