@@ -10,25 +10,11 @@ from benchmarks.cache import HORIZON
 from market.months import month_start
 from market.ports import PartitionKey
 from serving.cached_labels import indexed
-from tests.fakes.line import BTC, FrameProvider, hourly, line_of, stages_of
+from tests.fakes.line import BTC, FrameProvider, fill, hourly, line_of, stages_of
 
 MONTHS = ("2017-03", "2017-04")
 HOUR_US = 3_600_000_000
 ROW = np.dtype([("ts", "<i8"), ("hash", "V16")])
-
-
-def made(line: Line, timeframes: tuple[str, ...], months: tuple[str, ...]) -> None:
-    """Make what labels need, and labels, without Dagster."""
-    groups = ["raw_candles", "candles", "levels", "labels"]
-    for stage in stages_of(*timeframes, groups=groups):
-        for month in months:
-            key = stage.key(line, BTC.id, month)
-            inputs = stage.inputs(line, key)
-            result = stage.compute(line, key, inputs)
-            line.lake.write(
-                key, result.rows, state=result.state, code_version=stage.code_version,
-                inputs=inputs.versions,
-            )  # fmt: skip
 
 
 def rows(line: Line, timeframe: str) -> dict[int, bytes]:
@@ -44,12 +30,13 @@ def test_an_hour_changes_the_rows_whose_horizon_is_not_complete_and_no_other(
 ) -> None:
     provider, timeframes = FrameProvider(hourly(BTC, "2017-03", "2017-05")), ("H1", "H4")
     line = line_of(tmp_path / "lake", provider)
+    stages = stages_of(*timeframes, groups=["raw_candles", "candles", "levels", "labels"])
     provider.until_us = month_start(MONTHS[-1]) + 13 * 24 * HOUR_US
-    made(line, timeframes, MONTHS)
+    fill(line, stages, MONTHS)
     for hours in range(1, 5):
         before = {timeframe: rows(line, timeframe) for timeframe in timeframes}
         provider.until_us += HOUR_US
-        made(line, timeframes, MONTHS[-1:])
+        fill(line, stages, MONTHS[-1:])
         for timeframe in timeframes:
             old, new = before[timeframe], rows(line, timeframe)
             has_closed = timeframe == "H1" or hours == 4
