@@ -57,6 +57,7 @@ SOAK, SOAK_CONNECTIONS, LOOK_EVERY = 100_000, 50, 1000
 QUESTIONS, WARM_UP = 20_000, 3000
 CACHE, SMALL_CACHE = 128_000_000, 1_000_000  # bytes
 DEADLINE_S = 180.0
+OPENED_LATER = 7  # descriptors, for good, by the first requests
 BAR: Final = dt.timedelta(hours=4)
 SHARES: Final[Mapping[str, float]] = {
     "compute, not cached": 0.15,
@@ -206,7 +207,7 @@ def many_connections(home: Path) -> list[dict[str, Any]]:
     kinds, requests = mixed(every)
     rows = []
     with server(home, connections=CONNECTIONS, cache_bytes=CACHE) as (port, process):
-        warm(port, every, requests)
+        before = warmed(port, process, every, requests, connections=CONNECTIONS)
         runs: dict[str, Callable[[Told], client.Outcome]] = {
             "connections": lambda told: client.open_loop(
                 port, requests, client.by_chance(RATE, SECONDS),
@@ -217,7 +218,7 @@ def many_connections(home: Path) -> list[dict[str, Any]]:
             ),
         }  # fmt: skip
         for name, run in runs.items():
-            before, looks = look(process), list[Look]()
+            looks = list[Look]()
             found = run(_looking(process, looks))
             after = _settled(process, before.files)
             rows.append({
@@ -226,6 +227,7 @@ def many_connections(home: Path) -> list[dict[str, Any]]:
                 "most": {k: max(asdict(x)[k] for x in looks) for k in asdict(before)},
                 "growth_mb_per_10k": growth(looks),
             })  # fmt: skip
+            before = after
     rows[0]["server_errors"] = server_errors(home)
     return rows
 
@@ -235,8 +237,8 @@ def soak(home: Path) -> dict[str, Any]:
     every = questions(ParquetLake(home / "data" / "lake"))
     kinds, requests = mixed(every)
     with server(home, connections=SOAK_CONNECTIONS, cache_bytes=SMALL_CACHE) as (port, process):
-        warm(port, every, requests)
-        before, looks, objects, parts = look(process), list[Look](), [_objects(port)], []
+        before = warmed(port, process, every, requests, connections=SOAK_CONNECTIONS)
+        looks, objects, parts = list[Look](), [_objects(port)], []
         for _ in range(2):
             parts.append(
                 client.closed_loop(
@@ -256,11 +258,16 @@ def soak(home: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def warm(port: int, every: Mapping[str, Sequence[bytes]], requests: Sequence[bytes]) -> None:
-    """Ask each question once, then some of the mix on as many connections as ever ask."""
+def warmed(
+    port: int, process: int, every: Mapping[str, Sequence[bytes]], requests: Sequence[bytes], *,
+    connections: int,
+) -> Look:  # fmt: skip
+    """Ask each question once, then some of the mix on as many connections as ever ask; look."""
+    idle = look(process).files
     once = [x for kind, asked in every.items() if kind != "compute, new candle" for x in asked]
     client.closed_loop(port, once, len(once), connections=8).checked()
-    client.closed_loop(port, requests, WARM_UP, connections=SOAK_CONNECTIONS).checked()
+    client.closed_loop(port, requests, WARM_UP, connections=connections).checked()
+    return _settled(process, idle + OPENED_LATER)
 
 
 def _looking(process: int, looks: list[Look]) -> Told:
