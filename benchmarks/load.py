@@ -142,7 +142,7 @@ def mixed(every: Mapping[str, Sequence[bytes]]) -> tuple[list[str], list[bytes]]
     random = np.random.default_rng(6)
     kinds = random.choice(list(SHARES), QUESTIONS, p=list(SHARES.values())).tolist()
     drawn = random.random(QUESTIONS).tolist()
-    new = iter(every["compute, new candle"] * 2)  # each once: a draw of them would repeat some
+    new = iter([*every["compute, new candle"]] * 2)  # each once: a draw of them would repeat some
     return kinds, [
         next(new) if kind == "compute, new candle" else every[kind][int(x * len(every[kind]))]
         for kind, x in zip(kinds, drawn, strict=True)

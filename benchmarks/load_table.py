@@ -12,7 +12,10 @@ def rows(figures: Figures) -> list[Row]:
     count = f"{many['connections']:,}"
 
     def failed(row: Figures) -> str:
-        return f"{row['errors']:,} errors ({row['first_error']})" if row["errors"] else "no error"
+        said = [f"{row['errors']:,} errors ({row['first_error']})"] if row["errors"] else []
+        if lines := row.get("server_errors"):
+            said.append(f"{len(lines)} in the server's log ({lines[0]})")
+        return ", ".join(said) or "no error"
 
     def left(row: Figures, name: str) -> str:
         return f"{row['before'][name]:.0f} → {row['after'][name]:.0f}"
