@@ -7,9 +7,9 @@ ships, but for rates, which are not limited. Each question is another candle of 
 The load is an open loop: requests are due at fixed instants, whether answers came or not, and an
 answer's time counts from when its request was due. The client is ``benchmarks.client``: kept
 connections in one thread, prepared requests. It shares the two cores with the server, so what it
-does itself is in every figure: a client of Python threads and ``http.client`` in its place, at the
-same rate, adds milliseconds of its own. *echo* is a bare ASGI function in the same process as the
-app that reads and answers as many bytes: the floor of HTTP and the client.
+does itself is in every figure (a client of Python threads and ``http.client`` in its place, at the
+same rate, over as many connections, adds more of its own). *echo* is a bare ASGI function in the
+same process as the app that reads and answers as many bytes: the floor of HTTP and the client.
 
 *not cached*: the cache is told to be left alone, decoded months are resident. *cached*: asked
 before. *server busy* is what the server ran a request (the clock of its process), whatever else ran
@@ -164,7 +164,8 @@ def open_loop(port: int, path: str, asked: list[bytes], headers: dict[str, str])
     requests = [client.post(path, body, headers) for body in asked]
     due = client.evenly(RATE, SECONDS)
     found = client.open_loop(port, requests, due, connections=CONNECTIONS)
-    return found.checked().spent_ms.tolist()
+    spent: list[float] = found.checked().spent_ms.tolist()
+    return spent
 
 
 def over_http(folder: Path, rounds: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ throughput.
 answered. Here the cache of answers is so small (``SMALL_CACHE``) that it is full before the soak
 begins and gives up old answers throughout. Memory, descriptors and threads are looked at every
 thousand requests, objects that the collector knows before, in the middle and after. *Growth* is
-the slope of a straight line through the looks of the last half.
+the slope of a straight line through the looks of the last half, with its standard error.
 """
 
 import argparse
@@ -46,6 +46,7 @@ import numpy as np
 import orjson
 
 from benchmarks import client
+from benchmarks.compute_service import busy_ms
 from benchmarks.label_server import NAME
 from benchmarks.label_service import ASKED_MONTHS, BARRIER, bodies, fill
 from market.ports import PartitionKey
@@ -54,6 +55,7 @@ from storage.lake import ParquetLake
 CONNECTIONS, RATE, SECONDS = 1000, 200, 60.0
 AT_ONCE = 10_000  # requests
 SOAK, SOAK_CONNECTIONS, LOOK_EVERY = 100_000, 50, 1000
+LOOK_OFTEN = 100  # at a thousand connections: every so many answers
 QUESTIONS, WARM_UP = 20_000, 3000
 CACHE, SMALL_CACHE = 128_000_000, 1_000_000  # bytes
 DEADLINE_S = 180.0
@@ -201,7 +203,7 @@ def server_errors(home: Path) -> list[str]:
     return [x["event"] for x in lines if x["level"] in ("ERROR", "CRITICAL", "WARNING")]
 
 
-def many_connections(home: Path) -> list[dict[str, Any]]:
+def many_connections(home: Path, rate: float) -> list[dict[str, Any]]:
     """Return what a thousand connections see, at a rate and all at once."""
     every = questions(ParquetLake(home / "data" / "lake"))
     kinds, requests = mixed(every)
@@ -210,7 +212,7 @@ def many_connections(home: Path) -> list[dict[str, Any]]:
         before = warmed(port, process, every, requests, connections=CONNECTIONS)
         runs: dict[str, Callable[[Told], client.Outcome]] = {
             "connections": lambda told: client.open_loop(
-                port, requests, client.by_chance(RATE, SECONDS),
+                port, requests, client.by_chance(rate, SECONDS),
                 connections=CONNECTIONS, told=told,
             ),
             "at once": lambda told: client.closed_loop(
@@ -218,14 +220,15 @@ def many_connections(home: Path) -> list[dict[str, Any]]:
             ),
         }  # fmt: skip
         for name, run in runs.items():
-            looks = list[Look]()
-            found = run(_looking(process, looks))
+            looks, busy = list[Look](), -busy_ms(process)
+            found = run(_looking(process, looks, LOOK_OFTEN))
+            busy += busy_ms(process)
             after = _settled(process, before.files)
             rows.append({
                 "name": name, "connections": CONNECTIONS, **told(found, kinds),
                 "before": asdict(before), "after": asdict(after),
                 "most": {k: max(asdict(x)[k] for x in looks) for k in asdict(before)},
-                "growth_mb_per_10k": growth(looks),
+                "server_ms": busy / found.spent_ms.size,
             })  # fmt: skip
             before = after
     rows[0]["server_errors"] = server_errors(home)
@@ -239,20 +242,22 @@ def soak(home: Path) -> dict[str, Any]:
     with server(home, connections=SOAK_CONNECTIONS, cache_bytes=SMALL_CACHE) as (port, process):
         before = warmed(port, process, every, requests, connections=SOAK_CONNECTIONS)
         looks, objects, parts = list[Look](), [_objects(port)], []
+        busy = -busy_ms(process)
         for _ in range(2):
             parts.append(
                 client.closed_loop(
                     port, requests, SOAK // 2, connections=SOAK_CONNECTIONS,
-                    told=_looking(process, looks),
+                    told=_looking(process, looks, LOOK_EVERY),
                 )
             )  # fmt: skip
             objects.append(_objects(port))
+        busy += busy_ms(process)
         after = _settled(process, before.files)
         cache = json.loads(asked_once(port, "/v1/cache/stats"))
     return {
         "name": "soak", "connections": SOAK_CONNECTIONS, **told(_joined(parts), kinds),
         "before": asdict(before), "after": asdict(after), "objects": objects,
-        "growth_mb_per_10k": growth(looks), "rss_mb": [x.rss_mb for x in looks],
+        **growth(looks), "server_ms": busy / SOAK, "rss_mb": [x.rss_mb for x in looks],
         "files": [x.files for x in looks], "threads": [x.threads for x in looks],
         "cache": cache, "server_errors": server_errors(home),
     }  # fmt: skip
@@ -270,9 +275,9 @@ def warmed(
     return _settled(process, idle + OPENED_LATER)
 
 
-def _looking(process: int, looks: list[Look]) -> Told:
+def _looking(process: int, looks: list[Look], every: int) -> Told:
     def told(answered: int) -> None:
-        if not answered % LOOK_EVERY:
+        if not answered % every:
             looks.append(look(process))
 
     return told
@@ -304,11 +309,13 @@ def _joined(parts: Sequence[client.Outcome]) -> client.Outcome:
     )
 
 
-def growth(looks: Sequence[Look]) -> float:
-    """Return megabytes that ten thousand requests add, by the last half of the looks."""
+def growth(looks: Sequence[Look]) -> dict[str, float]:
+    """Return megabytes that ten thousand requests add, by the last half; and the standard error."""
     last = [x.rss_mb for x in looks[len(looks) // 2 :]]
-    slope = np.polyfit(np.arange(len(last)), last, 1)[0] if len(last) > 1 else np.nan
-    return float(slope) * 10_000 / LOOK_EVERY
+    (slope, _), covariance = np.polyfit(np.arange(len(last)), last, 1, cov=True)
+    error = float(np.sqrt(covariance[0, 0]))
+    a_look = 10_000 / LOOK_EVERY
+    return {"growth_mb_per_10k": float(slope) * a_look, "growth_error": error * a_look}
 
 
 def told(found: client.Outcome, kinds: Sequence[str]) -> dict[str, Any]:
@@ -333,6 +340,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print, and write as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--only", choices=["connections", "soak"])
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
@@ -341,11 +349,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         (home / "instruments.toml").write_text(BOOK, encoding="utf-8")
         fill(home / "data" / "lake")
         if options.only != "soak":
-            rows += many_connections(home)
+            rows += many_connections(home, options.rate)
         if options.only != "connections":
             rows.append(soak(home))
     result = {
-        "benchmark": "load", "rate": RATE, "shares": dict(SHARES), "rows": rows,
+        "benchmark": "load", "rate": options.rate, "for_s": SECONDS, "shares": dict(SHARES),
+        "rows": rows,
         "client": "benchmarks.client",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "load": os.getloadavg()[0],
@@ -354,8 +363,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         print(
             f"{row['name']:12} {row['requests_per_s']:6.0f}/s, p50 {row['p50_ms']:7.1f} ms, "
             f"p99 {row['p99_ms']:7.1f} ms, errors {row['errors']} {row['first_error']}, "
-            f"{row['before']} -> {row['after']}, {row['growth_mb_per_10k']:+.2f} MB a 10,000"
+            f"server busy {row['server_ms']:.2f} ms, {row['before']} -> {row['after']}"
         )
+        if "growth_mb_per_10k" in row:
+            error = row["growth_error"]
+            print(f"growth {row['growth_mb_per_10k']:+.2f} ± {error:.2f} MB per 10,000 requests")
     print(f"{result['machine']}, load {result['load']:.1f}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -24,13 +24,14 @@ def rows(figures: Figures) -> list[Row]:
     return [
         (
             (
-                f"{count} connections for {many['seconds']:.0f} s: labels computed and read, "
-                f"levels, pages; {figures['rate']} requests/s by chance, loopback, one worker"
+                f"{count} connections for {figures['for_s']:.0f} s: labels computed and read, "
+                f"levels, pages; {figures['rate']:.0f} requests/s by chance, loopback, one worker"
             ),
             f"**{failed(many)}**, p50 {many['p50_ms']:.1f} ms, p99 {many['p99_ms']:.0f} ms",
             (
                 f"server's memory {left(many, 'rss_mb')} MB, at most "
-                f"{many['most']['rss_mb']:.0f}; descriptors {left(many, 'files')}"
+                f"{many['most']['rss_mb']:.0f}; descriptors {left(many, 'files')}; "
+                f"it is busy {many['server_ms']:.2f} ms a request"
             ),
         ),
         (
@@ -43,7 +44,10 @@ def rows(figures: Figures) -> list[Row]:
                 f"soak: {soak['requests']:,} of them over {soak['connections']} connections, "
                 f"{soak['requests_per_s']:.0f} requests/s, the cache full throughout"
             ),
-            f"**{failed(soak)}, {soak['growth_mb_per_10k']:+.2f} MB** per 10,000 requests",
+            (
+                f"**{failed(soak)}, {soak['growth_mb_per_10k']:+.2f} ± "
+                f"{soak['growth_error']:.2f} MB** per 10,000 requests, last half"
+            ),
             (
                 f"memory {left(soak, 'rss_mb')} MB, descriptors {left(soak, 'files')}, threads "
                 f"{left(soak, 'threads')}, objects {objects[0]:,} → {objects[-1]:,}"
