@@ -3,6 +3,7 @@
 Belongs here: definitions. Keep out: how a partition is made and what it says (``step``).
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ RANGE_IN_ONE_RUN = dg.BackfillPolicy.single_run()  # a run an instrument, not a 
 NOTHING: Any = dg.Nothing  # its own type says type[None], which the decorator's refuses
 
 Condition = dg.AutomationCondition[Any]
+KeyOf = Callable[[str], PartitionKey | str]
+"""From Dagster's key to the partition's, or to words that say why there is none; for one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,22 @@ class Wiring:
 def data_asset(stage: Stage, wiring: Wiring) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by instrument × month."""
 
-    def key_of(line: Line, partition: str) -> PartitionKey | str:
-        instrument, month = split_key(partition)
-        if not stage.applies_to(line, instrument):
-            return f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
-        months = raw_months(line, instrument)
-        if stage.timeframe and months and not months[0] <= month <= months[-1]:
-            return f"the series has bars from {months[0]} to {months[-1]}: nothing to make"
-        return stage.key(line, instrument, month)
+    def keys_of(line: Line) -> KeyOf:
+        months_of = functools.cache(lambda instrument: raw_months(line, instrument))
+
+        def key_of(partition: str) -> PartitionKey | str:
+            instrument, month = split_key(partition)
+            if not stage.applies_to(line, instrument):
+                return f"the instrument's bars are coarser than {stage.timeframe}: nothing to make"
+            months = months_of(instrument) if stage.timeframe else ()
+            if months and not months[0] <= month <= months[-1]:
+                return f"the series has bars from {months[0]} to {months[-1]}: nothing to make"
+            return stage.key(line, instrument, month)
+
+        return key_of
 
     with _pinned_beta():
-        return _asset(stage, INSTRUMENT_MONTHS, wiring, key_of)
+        return _asset(stage, INSTRUMENT_MONTHS, wiring, keys_of)
 
 
 def cutoff_asset(
@@ -64,11 +72,11 @@ def cutoff_asset(
 ) -> dg.AssetsDefinition:
     """Make an asset of a stage that is partitioned by the month of its training cutoff."""
 
-    def key_of(line: Line, partition: str) -> PartitionKey:
-        return stage.key(line, "pooled", parse_month(partition))
+    def keys_of(line: Line) -> KeyOf:
+        return lambda partition: stage.key(line, "pooled", parse_month(partition))
 
     with _pinned_beta():
-        return _asset(stage, cutoffs, wiring, key_of)
+        return _asset(stage, cutoffs, wiring, keys_of)
 
 
 @contextmanager
@@ -82,7 +90,7 @@ def _asset(
     stage: Stage,
     partitions: dg.PartitionsDefinition,
     wiring: Wiring,
-    key_of: Callable[[Line, str], PartitionKey | str],
+    keys_of: Callable[[Line], KeyOf],
 ) -> dg.AssetsDefinition:
     asset_key = dg.AssetKey(stage.asset_path)
     parents = [dep.asset_key for dep in wiring.deps]
@@ -114,8 +122,9 @@ def _asset(
             is_asked=asked_by(instance, run, wiring.left_to_right),
             stale_only=run.tags.get(STALE_ONLY) == "true",
         )
+        key_of = keys_of(line)
         for partition in sorted(context.partition_keys, key=lambda p: p.rsplit("|", 1)):
-            yield from step.make(str(partition), key_of(line, partition))
+            yield from step.make(str(partition), key_of(partition))
         final = step.final_events()
         yield dg.Output(None)
         yield from step.check_results()

@@ -37,13 +37,14 @@ class Candles(Stage):
         """Cut the raw bars by the calendar and keep those that open in the month."""
         refs = inputs.rows["raw"]
         watermark_us = reading.watermark(line, refs)
-        built = reading.build_candles(line, key, line.lake.read(refs), watermark_us)
+        # until when it has spoken of this month's bars: the month after grows without moving these
+        settled_us = reading.settled(line, key)
+        raw = reading.before(line.lake.read(refs), settled_us)
+        built = reading.build_candles(line, key, raw, watermark_us)
         bounds = month_bounds(key.month)
         rows = reading.in_month(built.rows, bounds)
         calendar = reading.calendar_of(line, key)
         timeframe = Timeframe(key.timeframe)
-        # until when it has spoken of this month's bars: the month after grows without moving these
-        settled_us = int(calendar.grid(timeframe, *bounds).end_us.max(initial=bounds[1]))
         return Result(
             rows=rows,
             state=watermark_state(min(watermark_us, settled_us)),

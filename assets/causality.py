@@ -31,7 +31,7 @@ def of_rows(line: Line, key: PartitionKey, chain: causality.Chain, rows: pl.Data
     certificate = causality.certify(
         chain,
         rows,
-        raw=line.lake.read(refs),
+        raw=reading.before(line.lake.read(refs), reading.settled(line, key)),
         watermark_us=reading.watermark(line, refs),
         seed=seed_of(key),
         key=TABLES[key.table].key,

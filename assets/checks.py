@@ -6,6 +6,7 @@ nothing downstream can read it.
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import polars as pl
 
 from assets.stage import Outcome
@@ -68,7 +69,8 @@ def schema(table: Table, rows: pl.DataFrame) -> Outcome:
     if list(rows.columns) != list(table.schema):
         return Outcome(passed=False, description=f"{table.name}: columns in another order")
     nulls = {c: n for c in table.required if (n := rows[c].null_count())}
-    nan = {c: n for c in rows.select(pl.col(pl.Float64)).columns if (n := _nans(rows[c]))}
+    nans = rows.select(pl.col(pl.Float64).is_nan().sum()).row(0, named=True) if rows.height else {}
+    nan = {c: n for c, n in nans.items() if n}
     broken = {**nulls, **{f"{c} (NaN)": n for c, n in nan.items()}}
     text = ", ".join(f"{c}: {n}" for c, n in broken.items())
     return Outcome(
@@ -76,10 +78,6 @@ def schema(table: Table, rows: pl.DataFrame) -> Outcome:
         description=f"nulls where none may be: {text}" if broken else f"{table.name}: as declared",
         metadata={"rows": rows.height, "columns": rows.width},
     )
-
-
-def _nans(column: pl.Series) -> int:
-    return int(column.is_nan().fill_null(value=False).sum())
 
 
 def order(table: Table, rows: pl.DataFrame, start_us: int, end_us: int) -> Outcome:
@@ -106,15 +104,16 @@ def tiling(calendar: SessionCalendar, timeframe: Timeframe, rows: pl.DataFrame) 
         return Outcome(passed=True, description="no rows")
     ts = rows["ts"].dt.timestamp("us").to_numpy()
     grid = calendar.grid(timeframe, int(ts[0]), int(ts[-1]) + 1)
-    ends = dict(zip(grid.open_us.tolist(), grid.end_us.tolist(), strict=True))
-    known = rows["known_at"].dt.timestamp("us").to_list()
-    off = [t for t, k in zip(ts.tolist(), known, strict=True) if ends.get(t) != k]
+    known = rows["known_at"].dt.timestamp("us").to_numpy()
+    at = np.minimum(np.searchsorted(grid.open_us, ts), max(grid.open_us.size - 1, 0))
+    is_on = (grid.open_us[at] == ts) & (grid.end_us[at] == known) if grid.open_us.size else ts < 0
+    off = ts[~is_on]
     return Outcome(
-        passed=not off,
-        description=f"{len(off)} bars off the {calendar.name} grid, first at {off[0]} us"
-        if off
+        passed=not off.size,
+        description=f"{off.size} bars off the {calendar.name} grid, first at {off[0]} us"
+        if off.size
         else f"every bar is scheduled by the {calendar.name} calendar",
-        metadata={"off_grid": len(off), "scheduled": int(grid.open_us.size)},
+        metadata={"off_grid": int(off.size), "scheduled": int(grid.open_us.size)},
     )
 
 

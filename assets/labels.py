@@ -61,7 +61,7 @@ class Labels(Stage):
         history = line.lake.state(ref) if ref else dict(label_series.initial())
         work = _Month(line, key, reading.level_state(line, inputs), history)
         candles = line.lake.read(inputs.rows["candles"])
-        raw = line.lake.read(raw_refs)
+        raw = reading.before(line.lake.read(raw_refs), work.reach_us())
         seen = work.seen(candles, work.ahead(raw, watermark_us))
         path = work.path(raw, watermark_us)
         rows = work.labels(seen, path, watermark_us)
@@ -115,6 +115,14 @@ class _Month:
     state: reading.StateArrays
     history: reading.StateArrays
 
+    def reach_us(self) -> int:
+        """Return the end of the last horizon: what is after it is in no label."""
+        _, end_us = month_bounds(self.key.month)
+        calendar = reading.calendar_of(self.line, self.key)
+        timeframe = Timeframe(self.key.timeframe)
+        # a candle that opens in the month may end after it: one bar more than the horizon
+        return int(calendar.horizon_ends(timeframe, [end_us], CONFIG.horizon + 1)[0])
+
     def path(self, raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
         """Return the base bars in session."""
         base = self.line.book[self.key.instrument].base_timeframe
@@ -123,13 +131,8 @@ class _Month:
 
     def ahead(self, raw: pl.DataFrame, until_us: int) -> pl.DataFrame:
         """Return the candles after the month into which its horizons reach."""
-        calendar, (_, end_us) = (
-            reading.calendar_of(self.line, self.key),
-            month_bounds(self.key.month),
-        )
-        timeframe = Timeframe(self.key.timeframe)
-        # a candle that opens in the month may end after it: one bar more than the horizon
-        reach_us = int(calendar.horizon_ends(timeframe, [end_us], CONFIG.horizon + 1)[0])
+        _, end_us = month_bounds(self.key.month)
+        reach_us = self.reach_us()
         bars = reading.in_month(raw, (end_us, reach_us))
         built = reading.build_candles(self.line, self.key, bars, until_us).rows
         return reading.in_month(built, (end_us, reach_us))

@@ -3,6 +3,7 @@
 A run over a year makes hundreds of them, and a figure object a picture would outweigh the rows.
 """
 
+import datetime as dt
 import html
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from kernels.levels import EVENTS
 from market.ports import State
 from pipeline import level_fold
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 28
 UP, DOWN, FLAT, INK, GRID = "#2a9d6f", "#c8503c", "#8a8f98", "#30343b", "#e4e6ea"
 MAX_BARS = 240  # the newest; more would be thinner than a pixel
+
+_BEGINS = frozenset(event for event in EVENTS if event.startswith(("NEW", "FLIP")))
+_ENDS = frozenset(event for event in EVENTS if event.startswith(("BREAK", "DEACTIVATE")))
 
 Floats = npt.NDArray[np.float64]
 
@@ -122,27 +127,35 @@ def reliability(dots: Mapping[str, Sequence[tuple[float, float, int]]], *, title
 
 
 def _spans(
-    standing: pl.DataFrame, events: pl.DataFrame, index: dict[object, int], n: int
+    standing: pl.DataFrame, events: pl.DataFrame, index: dict[dt.datetime, int], n: int
 ) -> list[tuple[float, str, int, int]]:
     """Return (price, type, first bar, last bar) of each time that a level was a barrier.
 
     NEW and FLIP begin one, BREAK and DEACTIVATE end it, each with the type that it had then. What
-    was broken before the month is none until it flips.
+    was broken before the month is none until it flips. Times that ended before the bars of
+    ``index`` are left out.
     """
     active = standing.filter(pl.col("status") == "active")
     open_ = {
         level_id: (price, kind, 0)
         for level_id, price, kind in active.select("level_id", "price", "level_type").iter_rows()
     }
+    # a month of M5 has tens of thousands of touches, and its picture shows a day of them
+    turns = events.select("level_id", "ts", "event", "price", "level_type").filter(
+        pl.col("event").is_in(_BEGINS | _ENDS)
+    )
+    is_seen = pl.col("ts") >= min(index)
+    before = turns.filter(~is_seen).unique("level_id", keep="last", maintain_order=True)
     done: list[tuple[float, str, int, int]] = []
-    for level_id, ts, event, price, kind in events.select(
-        "level_id", "ts", "event", "price", "level_type"
-    ).iter_rows():
-        at = index.get(ts, 0)
-        if event.startswith(("NEW", "FLIP")):
-            open_[level_id] = (price, kind, at)
-        elif event.startswith(("BREAK", "DEACTIVATE")) and level_id in open_:
-            done.append((*open_.pop(level_id), at))
+    for level_id, _, event, price, kind in before.iter_rows():
+        open_.pop(level_id, None)
+        if event in _BEGINS:
+            open_[level_id] = (price, kind, 0)
+    for level_id, ts, event, price, kind in turns.filter(is_seen).iter_rows():
+        if event in _BEGINS:
+            open_[level_id] = (price, kind, index[ts])
+        elif level_id in open_:
+            done.append((*open_.pop(level_id), index[ts]))
     return done + [(*span, n - 1) for span in open_.values()]
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from assets.line import Line
 from assets.stage import Inputs
 from market.calendars import SessionCalendar, calendar_for
-from market.months import month_range, shift_month
+from market.months import month_bounds, month_range, shift_month
 from market.ports import PartitionKey, PartitionRef
 from market.timeframes import Timeframe
 from pipeline import candles, levels
@@ -96,6 +96,19 @@ def in_month(rows: pl.DataFrame, bounds: tuple[int, int]) -> pl.DataFrame:
     """Keep the rows, which rise in time, that open in the month."""
     first, last = np.searchsorted(rows["ts"].cast(pl.Int64).to_numpy(), bounds)
     return rows[int(first) : int(last)]
+
+
+def before(rows: pl.DataFrame, until_us: int) -> pl.DataFrame:
+    """Keep the rows, which rise in time, that open before an instant, in one chunk a column."""
+    kept = rows.head(int(np.searchsorted(rows["ts"].cast(pl.Int64).to_numpy(), until_us)))
+    return kept.rechunk()  # a version of many row groups is else joined at every look at a column
+
+
+def settled(line: Line, key: PartitionKey) -> int:
+    """Return the scheduled end of the last bar that opens in the partition's month."""
+    start_us, end_us = month_bounds(key.month)
+    grid = calendar_of(line, key).grid(Timeframe(key.timeframe), start_us, end_us)
+    return int(grid.end_us.max(initial=end_us))
 
 
 def at_instants(rows: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:

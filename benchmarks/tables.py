@@ -261,6 +261,33 @@ def _label_pipeline(figures: Figures) -> list[Row]:
     ]
 
 
+def _label_runs(figures: Figures) -> list[Row]:
+    return [
+        (
+            f"{figures['candles']:,} M5 candles through Dagster: raw, candles, levels, labels",
+            f"**{figures['wall_s']:.1f} s**, peak {figures['peak_mb']:.0f} MB",
+            (
+                f"{figures['cpu_s']:.1f} s of processor time, {figures['loop_cpu_s']:.1f} s of it "
+                f"without Dagster; peak {figures['few_peak_mb']:.0f} MB at "
+                f"{figures['few_months']} of {figures['months']} months"
+            ),
+        ),
+        (
+            "two instruments in two processes at once",
+            f"**{figures['two_over_one']:.2f} x** as fast as both in one",
+            (
+                f"processor time {figures['one_cpu_s']:.1f} s in one, "
+                f"{figures['two_cpu_s']:.1f} s in two"
+            ),
+        ),
+        (
+            "H4 labels on minutes out of the lake, one core, minute candles a minute",
+            f"**{figures['minutes']['labels_per_min'] / 1e6:.0f} M**",
+            f"reading them alone {figures['minutes']['reading_per_min'] / 1e6:.0f} M",
+        ),
+    ]
+
+
 def _cold(figures: Figures) -> list[Row]:
     return [
         (f"from a cold process: {row['name']}", f"{row['seconds'] * 1e3:.0f} ms", "")
@@ -363,6 +390,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[Row]]]] = {
     "label_service": _label_service,
     "load": load_table.rows,
     "label_pipeline": _label_pipeline,
+    "label_runs": _label_runs,
     "backtests": _backtests,
     "cold": _cold,
     "cache": _cache,

@@ -30,6 +30,8 @@ event_log_storage:
   config:
     base_dir: "{runs}"
 """
+EVENTS_AT_ONCE = 500
+"""Of those that Dagster makes for a whole range: planned at its start, automatic at ``Output``."""
 CODE_LOCATION = "wavehouse"
 """Name of the code location in ``workspace.yaml``."""
 
@@ -55,6 +57,7 @@ class Run:
 def prepare_home(folder: Path) -> None:
     """Make Dagster's home folder with telemetry off, and name it to Dagster unless it is named."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(EVENTS_AT_ONCE))
     if "DAGSTER_HOME" in os.environ:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,10 @@ Parquet writer, how a frame is chunked, which column happens to carry a sorted f
   The sign of zero is kept, so that a machine which continues from it continues bit for bit.
 """
 
+import functools
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ _ROWS_FORMAT: Final = b"wavehouse rows 1"
 _STATE_FORMAT: Final = b"wavehouse state 1\n"
 _STATE_KINDS: Final = "biufSU"
 _MAX_ITEM_BYTES: Final = 8
+
+_UNDER_NULL: Final[dict[type[pl.DataType], object]] = {pl.String: "", pl.Boolean: False}
+Bytes = bytes | memoryview
 
 _CODES: Final[dict[type[pl.DataType], str]] = {
     pl.Boolean: "bool",
@@ -203,6 +207,7 @@ def _span(rows: pl.DataFrame, month: str, name: str) -> tuple[int | None, int | 
     return first_us, last_us
 
 
+@functools.cache
 def _one_zero_one_nan(column: str, dtype: pl.DataType) -> pl.Expr:
     # Polars drops `+ 0.0` as doing nothing, and with it what IEEE 754 says of a negative zero
     zero, nan = pl.lit(0.0, dtype), pl.lit(float("nan"), dtype)
@@ -222,26 +227,38 @@ def _code(column: pl.Series) -> str:
         raise SchemaError(f"{column.name}: expected a flat column, was {dtype}") from e
 
 
-def _column_bytes(column: pl.Series) -> tuple[bytes, ...]:
+def _column_bytes(column: pl.Series) -> tuple[Bytes, ...]:
     """Return the null mask (empty where there is no null) and the values of a column."""
-    mask = b""
+    mask: Bytes = b""
+    column = column.to_physical()
     if column.null_count():
         mask = np.packbits(column.is_null().to_numpy(), bitorder="little").tobytes()
+        column = column.fill_null(_UNDER_NULL.get(type(column.dtype), 0))
     if column.dtype == pl.String:
-        text = column.fill_null("")
-        lengths = text.str.len_bytes().to_numpy()
-        joined = text.str.join("").item() if text.len() else ""
-        return mask, _little(lengths), joined.encode()
+        return mask, *_text(column)
     if column.dtype == pl.Boolean:
-        return mask, _little(column.fill_null(value=False).cast(pl.UInt8).to_numpy())
-    return mask, _little(column.to_physical().fill_null(0).to_numpy())
+        return mask, _little(column.cast(pl.UInt8).to_numpy())
+    return mask, _little(column.to_numpy())
 
 
-def _little(values: npt.NDArray[np.generic]) -> bytes:
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+def _text(column: pl.Series) -> tuple[Bytes, Bytes]:
+    """Return the lengths of texts in bytes, and the texts one after another."""
+    if column.is_empty():
+        return b"", b""
+    # Arrow has them so already; a Python string of them all is ten times slower
+    array = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, ends, texts = array.buffers()
+    offsets = np.frombuffer(ends, dtype=np.int64, count=len(array) + 1, offset=8 * array.offset)
+    first, last = int(offsets[0]), int(offsets[-1])
+    return _little(np.diff(offsets).astype(np.uint32)), memoryview(texts)[first:last]
 
 
-def _feed(digest: blake2b, part: bytes) -> None:
+def _little(values: npt.NDArray[np.generic]) -> Bytes:
+    little: Any = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return memoryview(little.view(np.uint8))
+
+
+def _feed(digest: blake2b, part: Bytes) -> None:
     digest.update(len(part).to_bytes(8, "little"))
     digest.update(part)
 

@@ -4,7 +4,7 @@
 
     {root}/{table}/{timeframe}/{instrument}/.lock             one writer a series
     {root}/{table}/{timeframe}/{instrument}/{month}/
-        {version}.parquet    rows: sorted by ts, zstd, statistics, row groups of 4,096
+        {version}.parquet    rows: sorted by ts, lz4, statistics, row groups of 4,096
         {version}.state      state of the machine at the month's end, where there is one
         current.json         the pointer
         history.jsonl        where it pointed before, and since when
@@ -38,7 +38,10 @@ from storage import canonical, durable, pointers
 from storage.names import check_names
 
 ROW_GROUP_ROWS: Final = 4096  # last 500 rows of 44,640: 0.7 ms, one row group for all: 2.4 ms
-COMPRESSION_LEVEL: Final = 3
+COMPRESSION: Final = "lz4"
+"""Of new files; a reader asks the file. Beside zstd at level 3, a month of M5, processor time:
+labels 14.9 ms to write for 22.7 and 3.5 to read for 6.0, level events 12.9 for 20.0 and 3.7 for
+4.9; files are 18 and 36 % larger, those of candles by half."""
 
 _LOCK: Final = ".lock"
 _ATTEMPTS: Final = 4  # to read the newest rows while retention takes resolved versions away
@@ -304,8 +307,7 @@ class ParquetLake:
         buffer = io.BytesIO()
         content.rows.write_parquet(
             buffer,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
+            compression=COMPRESSION,
             statistics=True,
             row_group_size=ROW_GROUP_ROWS,
         )

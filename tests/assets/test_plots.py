@@ -76,6 +76,29 @@ def test_each_span_has_its_beginning_and_those_that_last_are_the_levels_after_th
     assert sorted(lasting) == pytest.approx(sorted(expected), abs=0.11)
 
 
+def test_of_a_long_month_the_newest_bars_are_drawn_with_what_stands_among_them(
+    june: tuple[pl.DataFrame, levels.Extended, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, done, before = june
+    monkeypatch.setattr(plots, "MAX_BARS", 40)
+    shown = rows.tail(40)
+    begins = shown["ts"][0]
+    earlier = extend(before, rows.head(rows.height - 40)).state
+    is_seen = pl.col("price").is_between(min(shown["low"]), max(shown["high"]))
+    standing = level_fold.table(earlier, instrument="BTC", timeframe="H4").filter(
+        is_seen, pl.col("status") == "active"
+    )
+    begun = done.events.filter(
+        is_seen, pl.col("event").str.contains("^(NEW|FLIP)"), pl.col("ts") >= begins
+    )
+    lines = spans(draw(rows, done.events, before))
+    assert standing.height
+    assert begun.height
+    assert len(lines) == standing.height + begun.height  # and none that was over by then
+    first = round(plots._x(0, 40), 1)
+    assert sum(a == first for a, *_ in lines) >= standing.height
+
+
 def test_a_month_without_bars_is_a_title_alone() -> None:
     rows = candles.build(
         hourly(BTC).head(0).with_columns(source=pl.lit("frame")),

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import polars as pl
+import pyarrow as pa  # noqa: F401 - 0.3 s at the first text, which an example's deadline would count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +123,22 @@ def test_names_types_order_and_columns_matter() -> None:
     ]
     versions = {version_of(f) for f in [frame, *others]}
     assert len(versions) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "version"),
+    [
+        (pl.Datetime("us", "UTC"), "540f45af28a7ca698bc241a59474116c"),
+        (pl.Date, "0ede9f505d273a436ba59cd39e77399f"),
+        (pl.Duration("ms"), "a0897b0d8098efe2a57058d83c0220a2"),
+        (pl.Boolean, "e300f3b6728f891f7928cfa7bb6fc997"),
+        (pl.String, "ec49dafb25d04a898bc51da1bd8f132a"),
+    ],
+)
+def test_the_hash_of_a_column_with_nulls_never_changes(dtype: pl.DataType, version: str) -> None:
+    column = pl.Series("x", [None, 1, None, 0], dtype=pl.Int32).cast(dtype)
+    assert version_of(pl.DataFrame([column])) == version
+    assert version_of(pl.DataFrame([column.fill_null(strategy="backward")])) != version
 
 
 def test_where_one_text_ends_and_the_next_begins_matters() -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -104,9 +104,24 @@ def test_the_file_is_sorted_compressed_and_has_statistics(lake: ParquetLake) -> 
     metadata: Any = pq.read_metadata(path)
     assert metadata.num_row_groups == -(-rows.height // ROW_GROUP_ROWS)
     column = metadata.row_group(1).column(rows.columns.index("ts"))
-    assert column.compression == "ZSTD"
+    assert column.compression == "LZ4"
     assert column.is_stats_set
     assert metadata.row_group(0).column(2).statistics.max <= column.statistics.min
+
+
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
+def test_files_of_another_compression_stay_and_are_the_same_version(
+    lake: ParquetLake, compression: Literal["zstd", "uncompressed"]
+) -> None:
+    ref = write(lake)
+    (path,) = lake.files([ref])
+    rows = lake.read([ref])
+    rows.write_parquet(path, compression=compression, row_group_size=ROW_GROUP_ROWS)
+    before = tree(lake.root)
+    assert write(lake) == ref
+    assert tree(lake.root) == before
+    lake.verify(ref)
+    assert_frame_equal(lake.read([ref]), rows)
 
 
 def test_other_provenance_moves_only_the_pointer(lake: ParquetLake) -> None:
