@@ -97,6 +97,44 @@ def test_a_path_in_the_request_decides(client: TestClient) -> None:
     assert len(found["explain"]["bars_around_touch"]) == 7
 
 
+@pytest.mark.parametrize("is_upper", [True, False])
+@pytest.mark.parametrize(
+    ("distance", "reason"),  # P 1.0965, ATR 0.0025: the level's distance from the close
+    [
+        (None, "no level"),
+        (0.00087, "too near"),  # 0.348 ATR, less its buffer of 0.1: below 0.25
+        (0.00088, "moved"),
+        (0.00524, "moved"),
+        (0.00526, "outside the band"),  # behind the barrier at 2 ATR once the buffer is off
+        (0.00749, "outside the band"),
+        (0.00751, "beyond reach"),  # 3 ATR
+    ],
+)
+def test_why_a_barrier_lies_where_it_does(
+    client: TestClient, distance: float | None, reason: str, *, is_upper: bool
+) -> None:
+    side, sign = ("upper", 1.0) if is_upper else ("lower", -1.0)
+    price = 1.0965 + sign * (distance or 0.0)
+    given = [{"price": price, "type": "resistance" if is_upper else "support"}]
+    found = post(client, changed(levels=given if distance else []), explain=True)["explain"]
+    told, other = found[side], found["lower" if is_upper else "upper"]
+    assert (told["reason"], other["reason"]) == (reason, "no level")
+    assert told["unadjusted"] == pytest.approx(1.0965 + sign * 0.0050)
+    assert told["level_price"] == (price if distance else None)
+    moved = price - sign * 0.00025
+    assert told["barrier"] == pytest.approx(moved if reason == "moved" else told["unadjusted"])
+    assert found["bars_around_touch"] == []
+
+
+def test_without_an_atr_the_reason_is_that(world: LabelWorld, client: TestClient) -> None:
+    given = [{"price": 1e9, "type": "resistance"}]
+    for changes in ({}, {"levels": given}):
+        found = post(client, _materialized(world, 5, **changes), explain=True)["explain"]
+        assert [found[x]["reason"] for x in ("upper", "lower")] == ["no atr", "no atr"]
+        assert [found[x]["barrier"] for x in ("upper", "lower")] == [None, None]
+        assert [found[x]["unadjusted"] for x in ("upper", "lower")] == [None, None]
+
+
 def test_a_touch_before_the_first_bar_of_the_grid_counts_as_the_first(client: TestClient) -> None:
     # the candle closes at 17:00 and the next H4 bar of the calendar opens at 20:00
     found = post(client, changed(path=path(27, low={0: 1.0900})))
@@ -198,6 +236,26 @@ def test_levels_are_those_of_the_folded_log_as_of_the_close(
     assert above
     assert (found["nearest_support"], found["support_level_id"]) == max(below)
     assert (found["nearest_resistance"], found["resistance_level_id"]) == min(above)
+
+
+@pytest.mark.parametrize(
+    ("ts", "status"),
+    [
+        ("2017-06-30T20:00:00Z", 200),  # closes with the month, of which all is there
+        ("2017-07-01T00:00:00Z", 404),  # the first bar of which the source has said nothing
+        ("2017-07-30T00:00:00Z", 404),
+        ("2017-08-01T00:00:00Z", 404),
+    ],
+)
+def test_levels_of_before_the_source_fell_silent_are_not_those_of_a_later_close(
+    world: LabelWorld, client: TestClient, ts: str, status: int
+) -> None:
+    row = world.rows("candles").row(-1, named=True)
+    body = {"instrument_id": "BTC", "granularity": "H4", "candle": {**candle_of(row), "ts": ts}}
+    response = client.post("/v1/labels/compute", json=body)
+    assert response.status_code == status, response.text
+    if status == 404:
+        assert response.json()["error"]["details"][0]["field"] == "candle.ts"
 
 
 REFUSALS: list[tuple[dict[str, Any], int, str]] = [
