@@ -18,6 +18,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from market.ports import PartitionKey, PartitionRef
+from pipeline import levels
 from serving.app import create_app
 from storage.lake import ParquetLake
 from tests.serving.fakes import FakeRegistry
@@ -232,3 +233,23 @@ def test_a_month_that_is_replaced_under_a_load_is_answered_whole(
             for thread in threads:
                 thread.join(DEADLINE_S)
     assert wrong == []
+
+
+def test_levels_whose_past_is_restated_are_seen_at_once(
+    world: LabelWorld, lake: ParquetLake
+) -> None:
+    """May's levels stand on the state at April's end: the same candles, another state."""
+    question = candle(world, "2017-05-03") | {"label_types": ["11.a"]}
+    before = PartitionKey("level_events", "H4", "BTC", "2017-04")
+    ref = lake.resolve(before)
+    with serving(world, lake) as client:
+        first = ask(client, question)[1]
+        lake.write(
+            before, lake.read([ref]), state=levels.initial(), code_version=ref.code_version,
+            inputs=ref.inputs, attributes=ref.attributes,
+        )  # fmt: skip
+        second = ask(client, question)[1]
+    with serving(world, lake) as client:
+        truth = ask(client, question)[1]
+    assert second == truth
+    assert second["labels"] != first["labels"]

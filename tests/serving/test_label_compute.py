@@ -332,6 +332,18 @@ def test_what_cannot_be_known_of_what_was_brought_says_why(
     assert all(reason.endswith(why) for reason in found["unavailable"].values())
 
 
+def test_of_given_levels_the_nearest_on_its_side_of_the_close_counts(client: TestClient) -> None:
+    given = [
+        *({"price": p, "type": "resistance"} for p in (1.0999, 1.0990, 1.0965, 1.0900, 1.1001)),
+        *({"price": p, "type": "support"} for p in (1.0910, 1.0920, 1.0965, 1.1000, 1.0901)),
+    ]
+    barrier = post(client, changed(levels=given))["labels"]["enhanced_triple_barrier"]
+    assert (barrier["nearest_support"], barrier["nearest_resistance"]) == (1.0920, 1.0990)
+    at_close = [{"price": 1.0965, "type": x} for x in ("support", "resistance")]
+    barrier = post(client, changed(levels=at_close))["labels"]["enhanced_triple_barrier"]
+    assert (barrier["nearest_support"], barrier["nearest_resistance"]) == (None, None)
+
+
 def test_given_levels_tell_how_far_they_were_broken(client: TestClient) -> None:
     body = changed(path=path(27), label_types=["max_penetration"])
     body["levels"].append({"price": 1.0960, "type": "resistance"})
