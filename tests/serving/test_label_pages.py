@@ -21,6 +21,7 @@ from tests.serving.fakes import World, label_rows, write
 from tests.serving.test_labels import RANGE
 
 SORTS: tuple[Sort, ...] = ("ts_asc", "ts_desc", "forward_return_asc", "forward_return_desc")
+MOST_PAGES = 100  # of 90 rows
 FORMS = [label_formats.CSV, label_formats.ARROW, label_formats.PARQUET]
 
 
@@ -31,14 +32,15 @@ def pages_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def walked(world: World, query: labels.LabelQuery) -> list[pl.DataFrame]:
     """Follow cursors from a first page to the last."""
-    pages = []
-    while True:
+    pages: list[pl.DataFrame] = []
+    while len(pages) < MOST_PAGES:
         found = label_pages.page(world.lake, labels.resolve(world.lake, query), query)
         pages.append(found.rows)
         if found.next_cursor is None:
             return pages
         fields = {name: getattr(query, name) for name in query.__slots__}
         query = labels.LabelQuery(**fields | {"cursor": found.next_cursor, "page": 1})
+    pytest.fail("pages: expected an end, was none")
 
 
 @pytest.mark.slow
