@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from market.calendars import calendar_named
+from market.timeframes import Timeframe
 from pipeline import label_row, level_fold
 from serving import labels
+from serving.instants import to_us
 from serving.label_compute.contracts import ComputedLabels
+from serving.label_compute.questions import close_of
 from serving.label_compute.resident import Resident
 from serving.label_compute.service import AGAINST_OTHERS
 from serving.label_compute.warmth import Warmth
@@ -330,6 +334,24 @@ def test_what_cannot_be_known_of_what_was_brought_says_why(
     assert names <= set(found["unavailable"])
     assert all(found["labels"][name] is None for name in found["unavailable"])
     assert all(reason.endswith(why) for reason in found["unavailable"].values())
+
+
+@pytest.mark.parametrize(
+    ("calendar", "timeframe", "ts", "close"),
+    [
+        ("us_equity", "H1", "2017-03-10T20:30:00Z", "2017-03-10T21:00:00Z"),  # the day's last
+        ("us_equity", "H1", "2017-11-24T17:30:00Z", "2017-11-24T18:00:00Z"),  # of a half-day
+        ("us_equity", "D", "2017-03-13T13:30:00Z", "2017-03-13T20:00:00Z"),
+        ("fx", "W", "2017-03-05T22:00:00Z", "2017-03-10T22:00:00Z"),  # before the clocks change
+        ("fx", "D", "2017-03-12T21:00:00Z", "2017-03-13T21:00:00Z"),
+        ("crypto", "H4", "2024-01-10T13:00:00Z", "2024-01-10T17:00:00Z"),  # off the grid
+    ],
+)
+def test_a_candle_closes_when_its_market_says(
+    calendar: str, timeframe: str, ts: str, close: str
+) -> None:
+    opened, closed = (to_us(dt.datetime.fromisoformat(x)) for x in (ts, close))
+    assert close_of(opened, Timeframe(timeframe), calendar_named(calendar)) == closed
 
 
 def test_of_given_levels_the_nearest_on_its_side_of_the_close_counts(client: TestClient) -> None:
