@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +123,18 @@ def server(folder: Path, resident_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 180
+    """Wait until its kernels are compiled."""
+    deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"
-        try:
-            post(http.client.HTTPConnection("127.0.0.1", port, timeout=10), "/echo?1", b"x", {})
-        except OSError:
-            time.sleep(0.1)
-            continue
-        return
-    raise TimeoutError("server: expected to be ready in 180 s, was not")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with suppress(OSError):
+            connection.request("GET", "/health")
+            checks = orjson.loads(connection.getresponse().read())["checks"]
+            if checks["kernels"]["status"] == "ok":
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"server: expected to be ready in {READY_S} s, was not")
 
 
 def post(

@@ -21,9 +21,7 @@ from market.settings import (
     ServingSettings,
     StorageSettings,
 )
-from serving.main import build
-
-KEEP_ALIVE_S = 75  # uvicorn's own 5 s closes what is asked less often
+from serving.main import build, server_options
 
 
 class WithObjects:
@@ -61,15 +59,7 @@ def main() -> None:
         storage=StorageSettings(),
         learning=LearningSettings(),
     )
-    uvicorn.run(
-        WithObjects(app),
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
+    uvicorn.run(WithObjects(app), **{**server_options(settings), "port": port})
 
 
 if __name__ == "__main__":

@@ -145,5 +145,7 @@ def test_run_serves_on_the_configured_address(
         asked.update(options, title=app.title)
 
     monkeypatch.setattr(uvicorn, "run", serve)
-    main.run(ServingSettings(host="127.0.0.9", port=0), home=_home(tmp_path))
+    settings = ServingSettings(host="127.0.0.9", port=0, keep_alive_s=90.5)
+    main.run(settings, home=_home(tmp_path))
     assert (asked["title"], asked["host"], asked["port"]) == ("Wavehouse", "127.0.0.9", 0)
+    assert asked["timeout_keep_alive"] == 91
