@@ -59,6 +59,7 @@ ASKED_MONTHS = MONTHS[1:-1]  # the first has no history, the last no whole horiz
 GROUPS = ("raw_candles", "candles", "levels", "labels")
 RATE, SECONDS, ROUNDS, CONNECTIONS = 100, 10.0, 3, 8
 COLD, WARM_UP, IN_PROCESS = 100, 10, 5_000
+READY_S = 600
 RESIDENT_BYTES = 256_000_000
 BARRIER = "enhanced_triple_barrier"
 
