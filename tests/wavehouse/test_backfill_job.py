@@ -157,9 +157,17 @@ def test_a_job_that_was_stopped_goes_on_where_it_was(
     assert (part.status, part.progress.completed) == ("running", after)
     assert set(world.pointers()) == set(seen)
     world.stopping.clear()
-    world.on = lambda _key: None
+    told: list[tuple[int, int | None]] = []
+
+    def look(_key: PartitionKey) -> None:
+        progress = world.jobs().read("bf_1").progress
+        told.append((progress.completed, progress.total))
+
+    world.on = look
     computed = spy(monkeypatch)
     assert world.work(owner="another") == "completed"
+    assert {made for made, _ in told} >= set(range(after, 13))
+    assert {total for _, total in told} == {13}
     assert len(computed) == 13 - after
     assert not set(computed) & set(seen)
     done = world.jobs().read("bf_1").progress
