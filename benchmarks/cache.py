@@ -11,12 +11,14 @@ client's ``GET`` without deadline, breaker, frame and checksum. Contenders alter
 *A day*: questions as ``GET /v1/labels/{instrument}/{granularity}/{timestamp}`` puts them about the
 candles of the last 24 hours of 80 series, are replayed through the cache with the keys, bounds and
 times to live of that route, at the time of a clock of their own. Series and candles are drawn by
-Zipf's law (which series; how many candles back). Each bar that closes makes a new version of its
-series' running month: its index is made anew, and the rows within six bars of the end are taken
-to have changed, as their horizon has. A question is a hit only if neither of both had to be read.
-The cache is cold at midnight, and every miss is counted, the first ones too. Three rates are told,
-as the rate decides: a bar that arrives makes as many misses however many ask. *All*: the same about
-the last 500 candles of each series, at the middle rate.
+Zipf's law (which series; how many candles back). Bars arrive every hour, as the line fetches them.
+Each arrival makes a new version of every series' running month: its index is made anew, and the
+rows whose horizon is not complete have changed, the six newest, also where no bar of the series'
+own timeframe has closed (their path is longer): ``tests/test_cache_replay.py`` holds the line to
+that. A question is a hit only if neither of both had to be read. The cache is cold at midnight, and
+every miss is counted, the first ones too. Three rates are told, as the rate decides: an arrival
+makes as many misses however many ask. *Often*: the middle rate where bars arrive every quarter of
+an hour. *All*: the same as the middle rate about the last 500 candles of each series.
 """
 
 import argparse
@@ -80,6 +82,7 @@ class Day:
 
     rate: int
     candles: dict[str, int]
+    arrives_s: int = 3600  # how often the line fetches
     now: float = 0.0
     hits: int = 0
     asked: int = 0
@@ -101,23 +104,29 @@ class Day:
         for i, (rank, share) in enumerate(drawn(seconds * self.rate, len(named))):
             self.now = i / self.rate
             instrument, granularity = named[order[rank]]
-            newest = int(self.now // BAR_S[granularity])
-            bar = newest - back(share, self.candles[granularity])
+            arrival = int(self.now // self.arrives_s)
+            newest = arrival * self.arrives_s // BAR_S[granularity]  # that has closed
+            bars_back = back(share, self.candles[granularity])
             index = bytes(24 * ROWS_A_MONTH[granularity])
             is_known = (await indices.fetch(
-                f"{instrument}/{granularity}/{newest}", constant(index), kind=LABELS
+                f"{instrument}/{granularity}/{arrival}", constant(index), kind=LABELS
             )).is_hit  # fmt: skip
             key = cache_key(
                 LABELS,
-                data_versions=[str(min(newest - bar, HORIZON))],  # the row, as it is since
+                data_versions=["final" if bars_back >= HORIZON else str(arrival)],  # of the row
                 code_version="1",
-                parameters={"instrument": instrument, "granularity": granularity, "ts": bar},
+                parameters={
+                    "instrument": instrument,
+                    "granularity": granularity,
+                    "ts": newest - bars_back,
+                },
             )
             found = await cache.fetch(key, constant(VALUE), kind=LABELS)
             self._count(is_known and found.is_hit)
         stats = cache.stats()
         return {
             "questions_a_second": self.rate,
+            "arrives_s": self.arrives_s,
             "questions": self.asked,
             "hours": seconds / 3600,
             "hit_rate": self.hits / self.asked,
@@ -247,6 +256,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             "L2": asyncio.run(second_tier(server)),
             "stampede": asyncio.run(stampede()),
             "recent": [asyncio.run(Day(rate, RECENT).replay()) for rate in RATES],
+            "often": asyncio.run(Day(RATES[1], RECENT, arrives_s=900).replay()),
             "all": asyncio.run(Day(RATES[1], ALL).replay()),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
             "load": os.getloadavg()[0],

@@ -27,13 +27,13 @@ def main() -> None:
         default_rate_limit="",
         labels_rate_limit="",
         labels_compute_rate_limit="",
-        compute_warm=False,
         labels_resident_bytes=resident_bytes,
     )
     app = create_app(
         settings,
         lake=ParquetLake(folder, fsync=False),
         registry=NoModels(),
+        owns_process=True,
         book=InstrumentBook({NAME: instrument_of(NAME, Timeframe.M1)}),
     )
     logs.configure(LogSettings())

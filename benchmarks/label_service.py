@@ -5,16 +5,18 @@ stages, the server is a process of its own (uvloop, httptools, one worker) with 
 ships, but for rates, which are not limited. Each question is another candle of the lake, in turn.
 
 The load is an open loop: requests are due at fixed instants, whether answers came or not, and an
-answer's time counts from when its request was due. The client is Python's ``http.client`` on kept
-connections in a few threads, on the cores that the server has. *echo* is a bare ASGI function in
-the same process that reads and answers as many bytes: the floor of HTTP and the client.
+answer's time counts from when its request was due. The client is ``benchmarks.client``: kept
+connections in one thread, prepared requests. It shares the two cores with the server, so what it
+does itself is in every figure (a client of Python threads and ``http.client`` in its place, at the
+same rate, over as many connections, adds more of its own). *echo* is a bare ASGI function in the
+same process as the app that reads and answers as many bytes: the floor of HTTP and the client.
 
 *not cached*: the cache is told to be left alone, decoded months are resident. *cached*: asked
-before. *server busy* is what the server's threads ran a request (``/proc``), whatever else ran on
-the machine. *cold*: nothing is kept decoded, each request reads and replays its months; one after
-another. Answers are compared with the lake's own labels before anything is timed. In process it is
-the service alone, without HTTP, by the clock and in the thread's processor time: ``compute`` of
-11.a, of every label, and of 11.a with its pointers resolved.
+before. *server busy* is what the server ran a request (the clock of its process), whatever else ran
+on the machine. *cold*: nothing is kept decoded, each request reads and replays its months; one
+after another. Answers are compared with the lake's own labels before anything is timed. In process
+it is the service alone, without HTTP, by the clock and in the thread's processor time: ``compute``
+of 11.a, of every label, and of 11.a with its pointers resolved.
 """
 
 import argparse
@@ -28,16 +30,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from benchmarks import client
 from benchmarks.compute_service import busy_ms
 from benchmarks.graph import instrument_of, line_of
 from benchmarks.label_server import NAME
@@ -56,7 +58,8 @@ MONTHS = tuple(month_range("2023-01", "2023-06"))
 ASKED_MONTHS = MONTHS[1:-1]  # the first has no history, the last no whole horizons
 GROUPS = ("raw_candles", "candles", "levels", "labels")
 RATE, SECONDS, ROUNDS, CONNECTIONS = 100, 10.0, 3, 8
-COLD, IN_PROCESS = 100, 5_000
+COLD, WARM_UP, IN_PROCESS = 100, 10, 5_000
+READY_S = 600
 RESIDENT_BYTES = 256_000_000
 BARRIER = "enhanced_triple_barrier"
 
@@ -121,16 +124,18 @@ def server(folder: Path, resident_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 180
+    """Wait until its kernels are compiled."""
+    deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"
-        try:
-            post(http.client.HTTPConnection("127.0.0.1", port, timeout=10), "/echo?1", b"x", {})
-        except OSError:
-            time.sleep(0.1)
-            continue
-        return
-    raise TimeoutError("server: expected to be ready in 180 s, was not")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with suppress(OSError):
+            connection.request("GET", "/health")
+            checks = orjson.loads(connection.getresponse().read())["checks"]
+            if checks["kernels"]["status"] == "ok":
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"server: expected to be ready in {READY_S} s, was not")
 
 
 def post(
@@ -159,34 +164,10 @@ def checked(port: int, asked: list[bytes], expected: list[Any]) -> int:
 
 def open_loop(port: int, path: str, asked: list[bytes], headers: dict[str, str]) -> list[float]:
     """Return the milliseconds from when each request was due until its answer was there."""
-    n = int(RATE * SECONDS)
-    spent = [0.0] * n
-    turns = iter(range(n))
-    lock, failures = threading.Lock(), []
-    began = time.perf_counter() + 0.2
-
-    def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        try:
-            while True:
-                with lock:
-                    turn = next(turns, None)
-                if turn is None:
-                    return
-                due = began + turn / RATE
-                time.sleep(max(due - time.perf_counter(), 0.0))
-                post(connection, path, asked[turn % len(asked)], headers)
-                spent[turn] = 1e3 * (time.perf_counter() - due)
-        except Exception as e:  # noqa: BLE001 - told by the one who waits
-            failures.append(e)
-
-    threads = [threading.Thread(target=work) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    requests = [client.post(path, body, headers) for body in asked]
+    due = client.evenly(RATE, SECONDS)
+    found = client.open_loop(port, requests, due, connections=CONNECTIONS)
+    spent: list[float] = found.checked().spent_ms.tolist()
     return spent
 
 
@@ -219,17 +200,15 @@ def over_http(folder: Path, rounds: int) -> list[dict[str, Any]]:
 def cold(folder: Path) -> dict[str, Any]:
     """Return what requests take one after another where nothing is kept decoded."""
     asked, _ = bodies(ParquetLake(folder), [BARRIER])
-    spent = []
+    headers = {"X-Cache-Strategy": "bypass_cache"}
+    requests = [
+        client.post("/v1/labels/compute", asked[turn * 5 % len(asked)], headers)
+        for turn in range(COLD)
+    ]
     with server(folder, 0) as (port, process):
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        headers = {"X-Cache-Strategy": "bypass_cache"}
-        for turn in range(-10, COLD):
-            if not turn:
-                before = busy_ms(process)
-            began = time.perf_counter()
-            post(connection, "/v1/labels/compute", asked[turn * 5 % len(asked)], headers)
-            if turn >= 0:
-                spent.append(1e3 * (time.perf_counter() - began))
+        client.closed_loop(port, requests, WARM_UP, connections=1).checked()
+        before = busy_ms(process)
+        spent = client.closed_loop(port, requests, COLD, connections=1).checked().spent_ms.tolist()
         busy = busy_ms(process) - before
     return {**_row("11.a, cold partition", spent), "server_ms": busy / COLD}
 
@@ -292,7 +271,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "benchmark": "label_service",
         "rate": RATE,
-        "client": f"http.client, {CONNECTIONS} connections, open loop",
+        "client": f"benchmarks.client, {CONNECTIONS} connections, open loop",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "load": os.getloadavg()[0],
         "rows": rows,

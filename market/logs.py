@@ -22,7 +22,12 @@ _BOUND: Final[ContextVar[Mapping[str, str]]] = ContextVar(
     "wavehouse_log", default=MappingProxyType({})
 )
 _FIELDS: Final = "wavehouse_fields"
-_LEVELS: Final = {"httpx": "WARNING", "alembic": "WARNING", "urllib3": "WARNING"}
+_LEVELS: Final = {
+    "httpx": "WARNING",
+    "httpx2": "WARNING",
+    "alembic": "WARNING",
+    "urllib3": "WARNING",
+}
 _SECRETS: Final = re.compile(
     r"(?P<key>\bwh_)[A-Za-z0-9_-]{20,}"
     r"|(?P<scheme>(?i:bearer)\s+)[^\s\"',;]+"

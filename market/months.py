@@ -1,10 +1,12 @@
 """Months as the lake's partitions: ``"2017-05"`` is a key, its bounds are UTC microseconds."""
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Iterator
 
 from market.errors import InputError
+from market.timeframes import MICROSECONDS_PER_DAY
 
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 
@@ -19,7 +21,12 @@ def parse_month(text: str) -> str:
 
 def month_of(ts_us: int) -> str:
     """Return the key of the UTC month that holds the instant ``ts_us``."""
-    day = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=int(ts_us))
+    return _month_of_day(int(ts_us) // MICROSECONDS_PER_DAY)
+
+
+@functools.lru_cache(maxsize=4096)  # of days: who labels a candle asks ten times for two of them
+def _month_of_day(days: int) -> str:
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=days)
     return f"{day.year:04d}-{day.month:02d}"
 
 

@@ -59,6 +59,11 @@ class PartitionRef:
 class Lake(Protocol):
     """Where partitions rest: immutable versions behind an atomically replaced pointer."""
 
+    @property
+    def is_near(self) -> bool:
+        """Whether ``find`` takes microseconds, so that an event loop need not hand it over."""
+        ...
+
     def writing(self, table: str, timeframe: str, instrument: str) -> AbstractContextManager[None]:
         """Hold the one writer's place of a series; raise ``PartitionBusyError`` if taken."""
         ...

@@ -51,6 +51,7 @@ class StorageSettings(BaseSettings):
     retention_versions: Annotated[int, Field(ge=0)] = (
         0  # old versions kept a partition; 0 keeps all
     )
+    is_near: bool = True  # off where the lake's disk is on a network: reads leave the event loop
     fsync: bool = True  # off only where losing the last seconds at a power cut is fine
     database_url: SecretStr = SecretStr("")  # postgresql://…; empty: SQLite below the home
 
@@ -143,6 +144,7 @@ class ServingSettings(BaseSettings):
     audit_keep_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
     audit_max_rows: Annotated[int, Field(ge=1)] = 1_000_000  # the oldest go first
     otlp_endpoint: str = ""  # http://collector:4318; empty: no traces
+    keep_alive_s: Annotated[float, Field(gt=0, le=3600)] = 75.0  # an idle connection stays open
     shutdown_s: Annotated[float, Field(ge=0, le=600)] = 30.0  # requests in flight may take so long
     compute_max_points: Annotated[int, Field(ge=1)] = 1_000_000  # a column
     compute_max_symbols: Annotated[int, Field(ge=1)] = 1000  # a batch

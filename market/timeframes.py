@@ -3,6 +3,7 @@
 Add a timeframe here and nowhere else. Keep out: where a bar opens (``calendars``).
 """
 
+import functools
 from enum import StrEnum
 
 from market.errors import UnknownTimeframeError
@@ -49,6 +50,7 @@ class Timeframe(StrEnum):
         """Position from finest (0) to coarsest (7)."""
         return _RANK[self]
 
+    @functools.cache
     def and_coarser(self) -> tuple["Timeframe", ...]:
         """Return this timeframe and all coarser ones, finest first."""
         return tuple(t for t in Timeframe if t.rank >= self.rank)

@@ -61,6 +61,7 @@ class LabelConfig:
 DEFAULT: Final = LabelConfig()
 
 
+@functools.cache
 def months_ahead(timeframe: Timeframe, horizon: int) -> int:
     """Return how many months after its own a label can look into, in any calendar."""
     _require_horizon(horizon)

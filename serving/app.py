@@ -1,16 +1,18 @@
 """The REST app: routers, middleware and lifespan put together, everything handed in."""
 
 import datetime as dt
+import functools
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import anyio
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from learning.bundle import Bundle
@@ -29,6 +31,7 @@ from serving.backfills.service import BackfillService
 from serving.backtests.service import BacktestService
 from serving.cached_labels import CandleLabels
 from serving.caching import open_cache
+from serving.collection import settling
 from serving.compute.service import ComputeService
 from serving.dependencies import Services
 from serving.label_compute.service import LabelService
@@ -68,7 +71,7 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
     """Return the routes and their description, without anything behind them."""
     app = FastAPI(
         title="Wavehouse",
-        version=version("wavehouse"),
+        version=_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect to another host's idea of us helps nobody
@@ -76,6 +79,17 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         redoc_url=None,
     )
     docs_pages.install(app)
+    app.router.routes.extend(_routes())
+    return app
+
+
+@functools.cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """Return the routes of every app of the process: to work them out takes a tenth of a second.
+
+    So ``dependency_overrides`` of an app say nothing: its parts are handed to ``create_app``.
+    """
+    included = APIRouter()
     for part in (
         predict,
         labels,
@@ -90,8 +104,13 @@ def bare_app(lifespan: LifespanOf | None = None) -> FastAPI:
         metrics,
         cache,
     ):
-        app.include_router(part.router)
-    return app
+        included.include_router(part.router)
+    return tuple(included.routes)
+
+
+@functools.cache
+def _version() -> str:
+    return version("wavehouse")
 
 
 def create_app(  # noqa: PLR0913 - every part is handed in
@@ -105,18 +124,19 @@ def create_app(  # noqa: PLR0913 - every part is handed in
     metrics_folder: Path | None = None,
     backfill: BackfillSettings | None = None,
     launcher: Launcher | None = None,
+    owns_process: bool = False,
 ) -> FastAPI:
     """Build the app; nothing is opened, read or started before its lifespan.
 
     Without a database, backtests, trials and the audit log are forgotten at the end of the
     lifespan. Workers that share their metrics do so in ``metrics_folder``. Without a launcher no
-    backfill is taken.
+    backfill is taken. ``owns_process``: nothing else lives in it (``serving.collection``).
     """
     measures = Metrics(metrics_folder)
     kept = open_cache(settings, measures.cache.observe)
     database = database or Database.in_memory()
     guard = _guard(settings, database)
-    tracing = Tracing(settings.otlp_endpoint, version("wavehouse"))
+    tracing = Tracing(settings.otlp_endpoint, _version())
     store = ModelStore(registry, alias=settings.alias, load=load, metrics=measures)
     services = Services(
         settings=settings,
@@ -128,13 +148,13 @@ def create_app(  # noqa: PLR0913 - every part is handed in
         backtests=BacktestService(settings, measures.compute, database),
         labels=LabelService(lake, resident_bytes=settings.labels_resident_bytes, cache=kept),
         cache=kept,
-        candles=CandleLabels(lake, kept, code_version=version("wavehouse")),
+        candles=CandleLabels(lake, kept, code_version=_version()),
         windows=Windows(measures, kept),
         backfills=_backfills(backfill or BackfillSettings(), database, measures, launcher),
-        version=version("wavehouse"),
+        version=_version(),
         started_at=dt.datetime.now(dt.UTC),
     )
-    app = bare_app(_lifespan(services, guard, tracing))
+    app = bare_app(_lifespan(services, guard, tracing, owns_process=owns_process))
     errors.install(app)
     _add_middleware(app, settings, measures, guard, tracing)
     return app
@@ -220,7 +240,9 @@ def _add_cors(app: FastAPI, settings: ServingSettings) -> None:
         )
 
 
-def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
+def _lifespan(
+    services: Services, guard: Guard, tracing: Tracing, *, owns_process: bool
+) -> LifespanOf:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         """Load the models by alias, follow the alias, warm the kernels, yield the typed state."""
@@ -234,6 +256,7 @@ def _lifespan(services: Services, guard: Guard, tracing: Tracing) -> LifespanOf:
         try:
             services.windows.take()
             with (
+                settling(lambda: bool(services.warming)) if owns_process else nullcontext(),
                 polling(services.models.refresh, every_s=services.settings.alias_poll_s),
                 polling(services.windows.take, every_s=EVERY_S),
             ):

@@ -42,6 +42,16 @@ class Services:
     started_at: dt.datetime
     looks: Looks = field(default_factory=Looks)
 
+    @property
+    def warming(self) -> list[str]:
+        """Return the parts whose kernels are being compiled."""
+        parts = {
+            "indicators": self.compute.warmth.is_running,
+            "backtests": self.backtests.is_warming,
+            "labels": self.labels.is_warming,
+        }
+        return [name for name, is_warming in parts.items() if is_warming]
+
     def check_instrument(self, instrument_id: str) -> None:
         """Raise ``UnknownInstrumentError`` if the book does not have it."""
         if self.book is not None:
@@ -57,10 +67,15 @@ class Services:
         return self.book[instrument_id]
 
 
-def services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
     """Return what the lifespan built."""
     found: Services = request.state.services
     return found
+
+
+async def services(request: Request) -> Services:
+    """Return the same as a dependency; one that is no coroutine costs a thread a request."""
+    return services_of(request)
 
 
 ServicesDep = Annotated[Services, Depends(services)]

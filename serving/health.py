@@ -132,15 +132,15 @@ def _models(services: Services) -> Check:
 
 def _kernels(services: Services) -> Check:
     warmth = services.compute.warmth
-    is_warming = services.backtests.is_warming
-    if not warmth.is_running and not warmth.failed and not is_warming:
+    if not services.warming and not warmth.failed:
         return OK
+    warming = [name for name in services.warming if name != "indicators"]
     failed = f"; failed: {', '.join(sorted(warmth.failed))}" if warmth.failed else ""
-    backtests = "; those of backtests are being compiled" if is_warming else ""
+    others = f"; those of {' and '.join(warming)} are being compiled" if warming else ""
     return Check(
         status="degraded",
         message=(
-            f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{backtests}{failed}"
+            f"kernels: expected {len(CONTRACTS)} compiled, was {warmth.count}{others}{failed}"
         ),
     )
 

@@ -45,6 +45,7 @@ def build(
     return create_app(
         serving,
         lake=lake,
+        owns_process=True,
         registry=open_registry(learning.tracking_uri or tracking_uri(home.home)),
         book=load_instruments(home.instruments),
         database=Database(storage.database_url.get_secret_value())
@@ -108,7 +109,7 @@ def run(
         storage=storage or StorageSettings(),
         learning=learning or LearningSettings(),
     )
-    uvicorn.run(built, **_options(settings))
+    uvicorn.run(built, **server_options(settings))
 
 
 def run_workers(workers: int, serving: ServingSettings | None = None) -> None:
@@ -123,7 +124,7 @@ def run_workers(workers: int, serving: ServingSettings | None = None) -> None:
         factory=True,
         workers=workers,
         timeout_worker_healthcheck=WORKER_BUSY_S,
-        **_options(settings),
+        **server_options(settings),
     )
     _Workers(config, sockets=[config.bind_socket()]).run()
 
@@ -138,7 +139,8 @@ class _Workers(Multiprocess):
         super().terminate_all()
 
 
-def _options(settings: ServingSettings) -> dict[str, Any]:
+def server_options(settings: ServingSettings) -> dict[str, Any]:
+    """Return what uvicorn is told of a server with these settings."""
     return {
         "host": settings.host,
         "port": settings.port,
@@ -146,5 +148,6 @@ def _options(settings: ServingSettings) -> dict[str, Any]:
         "access_log": False,  # counted and timed by our own middleware
         "server_header": False,
         "proxy_headers": False,  # a setting of ours says who is believed
+        "timeout_keep_alive": math.ceil(settings.keep_alive_s),
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_s),
     }

@@ -4,7 +4,8 @@ Belongs here: the life of a job and what it has made. Keep out: how partitions a
 
 Whoever has a job renews its lease. A lease that has lapsed means that its process is gone: the job
 is then free, and the next worker goes on with it. Partitions are named by their content, so what
-was made before is found fresh and nothing is made twice.
+was made before is found fresh and nothing is made twice. A clock that is set back makes no lease
+longer than it was; processes that share a database have one length of lease.
 
     pending ──take──> running ──finish──> completed, failed, cancelled
        └──cancel──> cancelled     └──lease lapses──start_next, take──> running
@@ -85,6 +86,7 @@ class BackfillJobs:
         self._owner = owner
         self._lease_us = int(lease_s * _US)
         self._start_us = self._lease_us if start_s is None else int(start_s * _US)
+        self._longest_us = max(self._lease_us, self._start_us)
 
     def submit(self, asked: Backfill) -> None:
         """Note a job that waits; raise ``BackfillInProgressError`` if one has its instrument."""
@@ -114,6 +116,12 @@ class BackfillJobs:
         with self._database.writing() as connection:
             _take_turns(connection, "backfill/start")
             now = now_us(connection)
+            latest = now + self._longest_us
+            connection.execute(  # given out before the clock was set back: else it never lapses
+                sa.update(BACKFILL_JOBS)
+                .where(jobs.status.in_(_UNFINISHED), jobs.lease_until_us > latest)
+                .values(lease_until_us=latest)
+            )
             is_left = sa.and_(jobs.status.in_(_UNFINISHED), jobs.lease_until_us < now)
             message = f"worker: expected to finish the job, was lost {most_starts} times"
             connection.execute(
@@ -310,7 +318,8 @@ class BackfillJobs:
                 .limit(_LOOK_BACK)
             ).all()
             found = counted(connection, [row.job_id for row in rows]).values()
-        took_us = sum(row.finished_us - row.started_us for row in rows)
+        # 0 where the clock was set back meanwhile
+        took_us = sum(max(0, row.finished_us - row.started_us) for row in rows)
         total = Pace(sum(p.partitions for p in found), sum(p.candles for p in found), took_us)
         return total if total.candles and took_us else None
 

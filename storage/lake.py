@@ -16,7 +16,6 @@ Belongs here: what the ``Lake`` port asks for. Keep out: what tables mean; SQL (
 """
 
 import io
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,9 +33,9 @@ from market.errors import (
     SchemaError,
     StorageError,
 )
-from market.months import parse_month
 from market.ports import PartitionKey, PartitionRef, State
 from storage import canonical, durable, pointers
+from storage.names import check_names
 
 ROW_GROUP_ROWS: Final = 4096  # last 500 rows of 44,640: 0.7 ms, one row group for all: 2.4 ms
 COMPRESSION: Final = "lz4"
@@ -46,7 +45,6 @@ labels 14.9 ms to write for 22.7 and 3.5 to read for 6.0, level events 12.9 for 
 
 _LOCK: Final = ".lock"
 _ATTEMPTS: Final = 4  # to read the newest rows while retention takes resolved versions away
-_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=^+-]*")
 
 
 class ParquetLake:
@@ -65,6 +63,8 @@ class ParquetLake:
         reference for longer than so many rewrites gets ``NotMaterializedError``.
     fsync : bool
         Off only where losing the last seconds at a power cut is fine; a kill never harms.
+    is_near : bool
+        Off where the folder is on a network (``market.ports.Lake.is_near``).
 
     Raises
     ------
@@ -85,12 +85,15 @@ class ParquetLake:
     [1.09]
     """
 
-    def __init__(self, root: Path, *, retention_versions: int = 0, fsync: bool = True) -> None:
+    def __init__(
+        self, root: Path, *, retention_versions: int = 0, fsync: bool = True, is_near: bool = True
+    ) -> None:
         if retention_versions < 0:
             raise InputError(f"retention_versions: expected >= 0, was {retention_versions}")
         self.root = root
         self._retention_versions = retention_versions
         self._fsync = fsync
+        self.is_near = is_near
         self._mine = threading.local()
 
     def __repr__(self) -> str:
@@ -172,10 +175,11 @@ class ParquetLake:
         Raises ``CorruptPartitionError`` where the pointer makes no sense, ``StorageError`` (as all
         that reads) where the operating system refuses.
         """
-        folder = self._folder(key)
+        check_names(key.table, key.timeframe, key.instrument, key.month)
+        path = f"{self.root}/{key.path}/{pointers.POINTER}"
         with durable.read_errors(key.path):
-            data = pointers.read_pointer(folder)
-        return None if data is None else pointers.decode(key, data, folder / pointers.POINTER)
+            data = pointers.read_at(path)
+        return None if data is None else pointers.decode(key, data, path)
 
     def resolve(self, key: PartitionKey) -> PartitionRef:
         """Return what the pointer names; raise ``NotMaterializedError`` that says what to run."""
@@ -366,15 +370,6 @@ class ParquetLake:
             f"{path}: expected a version that is kept, was retired (retention_versions="
             f"{self._retention_versions}); resolve {ref.key.path} again"
         )
-
-
-def check_names(table: str, timeframe: str, instrument: str, month: str = "2000-01") -> None:
-    """Raise ``InputError`` unless these name folders inside the root, whoever asked for them."""
-    for name, part in (("table", table), ("timeframe", timeframe), ("instrument", instrument)):
-        if not _PART.fullmatch(part):
-            raise InputError(f"{name}: expected a name of letters and digits, was {part!r}")
-    if parse_month(month) != month:
-        raise InputError(f"month: expected YYYY-MM, was {month!r}")
 
 
 def _holds(path: Path, data: bytes) -> bool:

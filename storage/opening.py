@@ -18,5 +18,8 @@ def open_store(home: HomeSettings, storage: StorageSettings, warehouse: Warehous
 def open_parquet(home: HomeSettings, storage: StorageSettings) -> ParquetLake:
     """Open the Parquet lake below the home folder."""
     return ParquetLake(
-        home.lake_root, retention_versions=storage.retention_versions, fsync=storage.fsync
+        home.lake_root,
+        retention_versions=storage.retention_versions,
+        fsync=storage.fsync,
+        is_near=storage.is_near,
     )

@@ -72,7 +72,7 @@ def encode(ref: PartitionRef) -> bytes:
         raise InputError(f"{ref.key.path}: expected JSON in inputs and attributes, was {e}") from e
 
 
-def decode(key: PartitionKey, data: bytes, path: Path) -> PartitionRef:
+def decode(key: PartitionKey, data: bytes, path: Path | str) -> PartitionRef:
     """Return what a pointer's bytes say; raise ``CorruptPartitionError`` that names the file."""
     try:
         return _ref(key, orjson.loads(data))
@@ -82,8 +82,14 @@ def decode(key: PartitionKey, data: bytes, path: Path) -> PartitionRef:
 
 def read_pointer(folder: Path) -> bytes | None:
     """Return the pointer's bytes, or ``None`` where there is none."""
+    return read_at(f"{folder}/{POINTER}")
+
+
+def read_at(path: str) -> bytes | None:
+    """Return the same of a file by name: what every request does makes no ``Path``."""
     try:
-        return (folder / POINTER).read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the time of Path's
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
 

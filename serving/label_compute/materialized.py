@@ -113,6 +113,12 @@ class AsOf:
             found[f"{self.state.key.path}#state"] = self.state.state_version
         return found
 
+    @property
+    def month(self) -> tuple[str, ...]:
+        """Return what names the decoded month."""
+        state_version = self.state.state_version if self.state else ""
+        return self.candles.key.path, self.candles.version, state_version
+
 
 @dataclass(frozen=True, slots=True)
 class PathAsked:
@@ -148,6 +154,11 @@ class SeriesAsked:
         states = [ref for ref in (self.level_state, self.history) if ref is not None]
         return {**found, **{f"{ref.key.path}#state": ref.state_version for ref in states}}
 
+    @property
+    def month(self) -> tuple[object, ...]:
+        """Return what names the decoded series."""
+        return (*sorted(self.versions.items()), self.until_us)
+
 
 class Materialized:
     """The lake as a label asks it; an object may be shared by threads."""
@@ -180,8 +191,6 @@ class Materialized:
 
     def known(self, asked: AsOf, instrument: Instrument, timeframe: Timeframe) -> KnownMonth:
         """Replay the level machine over the month, as the labels' batch does, or return it kept."""
-        state_version = asked.state.state_version if asked.state else ""
-        key = (asked.candles.key.path, asked.candles.version, state_version)
 
         def decode() -> KnownMonth:
             state = self._lake.state(asked.state) if asked.state else levels.initial()
@@ -189,7 +198,11 @@ class Materialized:
             done = levels.extend(state, rows, instrument=instrument, timeframe=timeframe)
             return _known_month(done, active_levels(done, state))
 
-        return self._months.get(key, decode)
+        return self._months.get(asked.month, decode)
+
+    def has_known(self, asked: AsOf) -> bool:
+        """Say whether that month is decoded."""
+        return asked.month in self._months
 
     def resolve_path(
         self, instrument: Instrument, timeframe: Timeframe, window: tuple[int, int], horizon: int
@@ -221,13 +234,23 @@ class Materialized:
         calendar = calendar_for(instrument)
         return joined([self._bars(ref, calendar).between(*window) for ref in asked.refs])
 
+    def has_path(self, asked: PathAsked) -> bool:
+        """Say whether its months are decoded."""
+        return all((ref.key.path, ref.version) in self._paths for ref in asked.refs)
+
     def schedule(
         self, instrument: Instrument, timeframe: Timeframe, finer: Timeframe, t_c: int
     ) -> Schedule:
         """Return the schedule of the month in which a candle closes."""
-        calendar, month = calendar_for(instrument), month_of(t_c - 1)
-        key = (calendar.name, calendar.anchor, timeframe.value, finer.value, month)
-        return self._schedules.get(key, lambda: schedule(calendar, timeframe, finer, month))
+        calendar = calendar_for(instrument)
+        key = _schedule_key(calendar, timeframe, finer, t_c)
+        return self._schedules.get(key, lambda: schedule(calendar, timeframe, finer, key[-1]))
+
+    def has_schedule(
+        self, instrument: Instrument, timeframe: Timeframe, finer: Timeframe, t_c: int
+    ) -> bool:
+        """Say whether that schedule is made."""
+        return _schedule_key(calendar_for(instrument), timeframe, finer, t_c) in self._schedules
 
     def resolve_series(
         self, as_of: AsOf, instrument: Instrument, timeframe: Timeframe, horizon: int
@@ -256,7 +279,6 @@ class Materialized:
         self, asked: SeriesAsked, instrument: Instrument, timeframe: Timeframe
     ) -> LabelSeries:
         """Replay the month and the candles ahead as the labels' batch does, or return it kept."""
-        key = (*sorted(asked.versions.items()), asked.until_us)
 
         def decode() -> SeriesMonth:
             states = asked.level_state, asked.history
@@ -278,7 +300,11 @@ class Materialized:
                 )
             )
 
-        return self._series.get(key, decode).series
+        return self._series.get(asked.month, decode).series
+
+    def has_series(self, asked: SeriesAsked) -> bool:
+        """Say whether those months are decoded."""
+        return asked.month in self._series
 
     def _bars(self, ref: PartitionRef, calendar: SessionCalendar) -> PathBars:
         def decode() -> PathBars:
@@ -313,6 +339,12 @@ class Materialized:
                 f"{from_us(watermark).isoformat()}; materialise more, or give candle.atr_14 and "
                 "levels"
             )
+
+
+def _schedule_key(
+    calendar: SessionCalendar, timeframe: Timeframe, finer: Timeframe, t_c: int
+) -> tuple[str, ...]:
+    return calendar.name, calendar.anchor, timeframe.value, finer.value, month_of(t_c - 1)
 
 
 def _has_closed(ref: PartitionRef, instrument: Instrument, timeframe: Timeframe, t_c: int) -> bool:

@@ -1,6 +1,7 @@
 """A request as what is computed: checked, in arrays, with the candle's close as an instant."""
 
 import datetime as dt
+import functools
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +11,10 @@ import numpy as np
 from market.calendars import SessionCalendar, calendar_for
 from market.errors import InputError, MalformedBarsError
 from market.instruments import Instrument
+from market.months import month_bounds, month_of
 from market.settings import ServingSettings
 from market.timeframes import Timeframe
+from pipeline.labels import MAX_HORIZON
 from pipeline.level_spans import NearestLevel
 from serving.errors import Detail, MalformedRequestError
 from serving.instants import from_us, to_us
@@ -19,6 +22,7 @@ from serving.label_compute.contracts import ComputeLabelsRequest, GivenPath, Lab
 from serving.label_compute.paths import Floats, Instants, PathBars
 from serving.label_types import LABEL_TYPES, known_types, suggestion
 
+_KEPT_MONTHS: Final = 32  # a month of minutes takes 0.7 MB
 _FIRST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -83,7 +87,7 @@ def question(
         candle=asked.candle,
         ts_us=ts_us,
         t_c=t_c,
-        end_us=int(calendar.horizon_ends(timeframe, [t_c], horizon)[0]),
+        end_us=end_of(ts_us, t_c, horizon, timeframe, calendar),
         horizon=horizon,
         types=_types(asked.label_types),
         given=_given_levels(asked, settings.labels_max_levels),
@@ -94,10 +98,29 @@ def question(
 
 def close_of(ts_us: int, timeframe: Timeframe, calendar: SessionCalendar) -> int:
     """Return when a candle closes: its scheduled end, or its length later off our grid."""
-    try:
-        return int(calendar.bar_ends(timeframe, [ts_us])[0])
-    except MalformedBarsError:
-        return ts_us + timeframe.microseconds
+    opens, ends = _bars_from(calendar, timeframe, month_of(ts_us))
+    bar = int(opens.searchsorted(ts_us))
+    return int(ends[bar]) if opens[bar] == ts_us else ts_us + timeframe.microseconds
+
+
+def end_of(
+    ts_us: int, t_c: int, horizon: int, timeframe: Timeframe, calendar: SessionCalendar
+) -> int:
+    """Return when the horizon of a candle ends that opens and closes at these instants."""
+    opens, ends = _bars_from(calendar, timeframe, month_of(ts_us))
+    return int(ends[int(opens.searchsorted(t_c)) + horizon - 1])
+
+
+@functools.lru_cache(maxsize=_KEPT_MONTHS)
+def _bars_from(
+    calendar: SessionCalendar, timeframe: Timeframe, month: str
+) -> tuple[Instants, Instants]:
+    """Return opens and ends of a month's bars, and of those after it that a horizon reaches."""
+    start_us, end_us = month_bounds(month)
+    after = end_us + timeframe.microseconds  # a candle that opens in the month has closed by then
+    reach_us = int(calendar.horizon_ends(timeframe, [after], MAX_HORIZON + 1)[0])
+    grid = calendar.grid(timeframe, start_us, reach_us)
+    return grid.open_us, grid.end_us
 
 
 def _closed(

@@ -28,6 +28,10 @@ class Resident(Generic[K, V]):
         self._lock = threading.Lock()
         self.nbytes = 0
 
+    def __contains__(self, key: K) -> bool:
+        """Say whether a value is held."""
+        return key in self._held
+
     def get(self, key: K, make: Callable[[], V]) -> V:
         """Return what is held, or make it and hold it if it fits at all."""
         with self._lock:

@@ -30,6 +30,9 @@ KIND: Final = "labels"
 AGAINST_OTHERS: Final = frozenset((*SERIES_COLUMNS, "meta_label"))
 """Labels that the candle and its path alone do not tell: levels over time, earlier rows."""
 
+GIVEN_AT_ONCE: Final = 500  # bars of a request that are checked on the event loop
+BARS_AT_ONCE: Final = 20_000  # bars of a path that are scanned there: a millisecond, every label
+
 _INSTANTS: Final = ("known_at", "matured_at", "t1")
 
 
@@ -58,6 +61,7 @@ class LabelService:
     def __init__(self, lake: Lake, *, resident_bytes: int, cache: Cache | None = None) -> None:
         """``cache`` keeps finished answers; without one, all are computed."""
         self.cache = cache
+        self._is_near = lake.is_near
         self._materialized = Materialized(lake, max_bytes=resident_bytes)
         self._warmth = Warmth()
 
@@ -68,6 +72,31 @@ class LabelService:
     def close(self) -> None:
         """Wait until that is done."""
         self._warmth.close()
+
+    @property
+    def is_warming(self) -> bool:
+        """Whether kernels of labels are being compiled."""
+        return self._warmth.is_running
+
+    def resolves_at_once(self, path_bars: int) -> bool:
+        """Say whether an event loop may resolve a question that brings so many bars."""
+        return self._is_near and self._warmth.is_done and path_bars <= GIVEN_AT_ONCE
+
+    def computes_at_once(self, resolved: Resolved) -> bool:
+        """Say whether an event loop may compute: nothing to compile or decode, few bars.
+
+        A thread in between takes several times what a label does.
+        """
+        q, asked, source = resolved.question, resolved.path, self._materialized
+        finer = self._finer(resolved)
+        if not self._warmth.is_done or q.end_us - q.t_c > BARS_AT_ONCE * finer.microseconds:
+            return False
+        return (
+            source.has_schedule(q.instrument, q.timeframe, finer, q.t_c)
+            and (resolved.as_of is None or source.has_known(resolved.as_of))
+            and (asked is None or source.has_path(asked))
+            and (resolved.series is None or source.has_series(resolved.series))
+        )
 
     def resolve(self, question: Question) -> Resolved:
         """Resolve what the question did not bring; raise ``NotMaterializedError`` for levels."""
@@ -163,8 +192,16 @@ class LabelService:
             asked = resolved.path
             bars = self._materialized.path(asked, q.instrument, window)
             return asked.timeframe, bars, asked.watermark_us
-        finest = min(q.instrument.base_timeframe, q.timeframe, key=lambda x: x.rank)
-        return finest, NO_BARS, q.t_c
+        return self._finer(resolved), NO_BARS, q.t_c
+
+    @staticmethod
+    def _finer(resolved: Resolved) -> Timeframe:
+        q = resolved.question
+        if q.path is not None:
+            return q.path.timeframe
+        if resolved.path is not None:
+            return resolved.path.timeframe
+        return min(q.instrument.base_timeframe, q.timeframe, key=lambda x: x.rank)
 
 
 def unavailable(resolved: Resolved, place: Place | None) -> dict[str, str]:

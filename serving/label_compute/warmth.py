@@ -29,10 +29,21 @@ class Warmth:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._is_done = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether kernels are being compiled."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a label compiles nothing any more."""
+        return self._is_done
 
     def start(self) -> None:
         """Begin, in the background."""
-        self._thread = threading.Thread(target=_run, name="warm-labels", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="warm-labels", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -40,12 +51,13 @@ class Warmth:
         if self._thread is not None:
             self._thread.join()
 
-
-def _run() -> None:
-    try:
-        warm()
-    except Exception:  # the first label that is asked for compiles, and says what is wrong
-        log.exception("labels: expected to warm, did not")
+    def _run(self) -> None:
+        try:
+            warm()
+        except Exception:  # the first label that is asked for compiles, and says what is wrong
+            log.exception("labels: expected to warm, did not")
+        else:
+            self._is_done = True
 
 
 def warm() -> None:

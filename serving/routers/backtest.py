@@ -13,7 +13,7 @@ from serving.backtests.service import Answered, Submitted
 from serving.compute.content import JSON
 from serving.compute.contracts import unknown
 from serving.compute.service import Asked
-from serving.dependencies import services
+from serving.dependencies import services_of
 from serving.responses import COMPUTE_ERRORS, ERRORS
 from serving.routers.counted import CountedRoute, asked_of, telling
 
@@ -34,7 +34,7 @@ Submits = Callable[[Asked], Awaitable[Submitted]]
 )
 async def run_backtest(request: Request) -> Response:
     """Backtest a strategy over the bars of the request."""
-    backtests = services(request).backtests
+    backtests = services_of(request).backtests
     return await _answer(request, backtests.run, backtests.submit_run)
 
 
@@ -46,7 +46,7 @@ async def run_backtest(request: Request) -> Response:
 )
 async def sweep_backtests(request: Request) -> Response:
     """Backtest every combination of a grid of parameters; each counts as a trial."""
-    backtests = services(request).backtests
+    backtests = services_of(request).backtests
     return await _answer(request, backtests.sweep, backtests.submit_sweep)
 
 
@@ -61,12 +61,12 @@ async def sweep_backtests(request: Request) -> Response:
 )
 async def read_backtest(run_id: Annotated[str, Path(max_length=100)], request: Request) -> Response:
     """Read what became of a backtest or a sweep; its answer, where it is completed."""
-    body = await services(request).backtests.read(run_id)
+    body = await services_of(request).backtests.read(run_id)
     return Response(body, media_type=JSON)
 
 
 async def _answer(request: Request, answer: Answers, submit: Submits) -> Response:
-    parts = services(request)
+    parts = services_of(request)
     is_async = _is_async(request.query_params)
     asked = await asked_of(request)
     if is_async:

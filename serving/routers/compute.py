@@ -11,7 +11,7 @@ from serving.compute import description
 from serving.compute.content import ARROW, JSON
 from serving.compute.contracts import CONTRACTS, Contract, unknown
 from serving.compute.service import Answer
-from serving.dependencies import Services, services
+from serving.dependencies import Services, services_of
 from serving.errors import Detail, UnknownIndicatorError
 from serving.responses import COMPUTE_ERRORS
 from serving.routers.counted import RawRoute, asked_of, telling
@@ -24,7 +24,7 @@ router = APIRouter(tags=["compute"], responses=COMPUTE_ERRORS, route_class=RawRo
 
 def _add(contract: Contract) -> None:
     async def compute(request: Request) -> Response:
-        parts = services(request)
+        parts = services_of(request)
         answer = await parts.compute.ask(contract, await asked_of(request))
         return _response(request, parts, answer)
 
@@ -50,7 +50,7 @@ def _add(contract: Contract) -> None:
 )
 async def compute_batch(request: Request) -> Response:
     """Compute many indicators of many symbols; a symbol that cannot be served says so itself."""
-    parts = services(request)
+    parts = services_of(request)
     answer = await parts.compute.ask_batch(await asked_of(request))
     return _response(request, parts, answer)
 

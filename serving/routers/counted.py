@@ -17,7 +17,7 @@ from market.errors import WavehouseError
 from market.logs import fields
 from serving.compute import content
 from serving.compute.service import Asked
-from serving.dependencies import Services, services
+from serving.dependencies import Services, services_of
 from serving.errors import HTTP_CODES
 
 REQUEST_LOG: Final = "wavehouse.compute.requests"
@@ -36,7 +36,7 @@ class CountedRoute(APIRoute):
         path = self.path
 
         async def handle(request: Request) -> Response:
-            measures = services(request).metrics.compute
+            measures = services_of(request).metrics.compute
             measures.active.inc()
             try:
                 return await answer(request)

@@ -67,12 +67,19 @@ async def compute_labels(
     def resolve() -> Resolved:
         return _resolve(services, request, is_explained=bool(explain))
 
-    resolved = await to_thread.run_sync(resolve)
+    path_bars = 0 if request.path is None else len(request.path.ts)
+    is_at_once = labels.resolves_at_once(path_bars)
+    resolved = resolve() if is_at_once else await to_thread.run_sync(resolve)
+
+    def compute() -> bytes:
+        return _encoded(labels.compute(resolved))
 
     async def make() -> bytes:
         q = resolved.question
         with services.metrics.labels.timed(q.instrument.id, q.timeframe.value, q.types):
-            return await to_thread.run_sync(lambda: _encoded(labels.compute(resolved)))
+            if labels.computes_at_once(resolved):
+                return compute()
+            return await to_thread.run_sync(compute)
 
     is_hit, content = False, b""
     if labels.cache is None:

@@ -30,7 +30,7 @@ from storage.clickhouse.connection import Connection, parse_dsn
 from storage.clickhouse.moves import OF_KEY, Moves, decode, named
 from storage.clickhouse.schema import PARTITION_COLUMNS, STATES, VERSIONS, migrate
 from storage.clickhouse.writers import Writers
-from storage.lake import check_names
+from storage.names import check_names
 
 BLOCK_ROWS: Final = 100_000
 DEFAULT_LEASE_S: Final = 120.0
@@ -75,6 +75,11 @@ class ClickHouseLake:
         self._writers = Writers(connection, lease_s=lease_s)
         self._block_rows = block_rows
         migrate(connection)
+
+    @property
+    def is_near(self) -> bool:
+        """A server is asked over a network."""
+        return False
 
     def __repr__(self) -> str:
         return f"ClickHouseLake({self._connection.address.name!r})"

@@ -216,6 +216,19 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return ""
 
 
+def fill(line: Line, stages: Iterable[Stage], months: Sequence[str]) -> None:
+    """Make partitions by the stages' own functions, without Dagster."""
+    for stage in stages:
+        for month in months:
+            key = stage.key(line, next(iter(line.book)).id, month)
+            inputs = stage.inputs(line, key)
+            result = stage.compute(line, key, inputs)
+            line.lake.write(
+                key, result.rows, state=result.state, code_version=stage.code_version,
+                inputs=inputs.versions, attributes=result.attributes,
+            )  # fmt: skip
+
+
 def pointers(line: Line, stages: Iterable[Stage], instrument: str = "BTC") -> dict[str, str]:
     """Return partition → data version of everything that these stages have published."""
     found = {}

@@ -14,11 +14,13 @@ import polars as pl
 from market.errors import InputError, NotMaterializedError, PartitionBusyError, SchemaError
 from market.ports import PartitionKey, PartitionRef, State
 from storage import canonical
-from storage.lake import check_names
+from storage.names import check_names
 
 
 class MemoryLake:
     """Implements ``market.ports.Lake`` in dictionaries; versions are those of the real one."""
+
+    is_near = True
 
     def __init__(self) -> None:
         self._pointers: dict[PartitionKey, PartitionRef] = {}

@@ -3,6 +3,7 @@
 import datetime as dt
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,10 @@ from jwt import api_jwt
 
 from serving.access.keys import KeyRing
 from storage.api_keys import ApiKeys
+from storage.backfill_jobs import Backfill, BackfillJobs, Made
 from storage.cache_memory import MemoryTier
+from storage.cache_redis import Breaker
+from storage.database import Database
 from tests.serving.test_access import IN, OUT, World, asked, bearer, claims, secret, token
 
 HOUR_S = 3600.0
@@ -103,3 +107,83 @@ def test_what_is_kept_in_memory_lives_as_long_as_it_shall(clock: Clock) -> None:
     for hours in (-24, 24):
         clock.ahead_s = hours * HOUR_S
         assert tier.get("key") == b"value"
+
+
+def test_a_breaker_opens_and_asks_again_by_a_clock_that_nobody_sets(clock: Clock) -> None:
+    breaker = Breaker(failures=1, open_s=60.0)
+    clock.ahead_s = HOUR_S
+    breaker.fail()
+    for hours in (-24, 24):
+        clock.ahead_s = hours * HOUR_S
+        assert not breaker.allows()
+
+
+ASKED = Backfill("bf_1", "EURUSD", "H4", "2017-03", "2017-06")
+LEASE_S = 60.0
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    made = Database.in_memory()
+    yield made
+    made.close()
+
+
+def jobs_of(database: Database, owner: str) -> BackfillJobs:
+    return BackfillJobs(database, owner=owner, lease_s=LEASE_S)
+
+
+@pytest.mark.parametrize("hours", [-24.0, -0.5, 24.0])
+def test_a_job_of_a_worker_that_lives_stays_its_own_unless_its_lease_has_passed(
+    database: Database, clock: Clock, hours: float
+) -> None:
+    worker, server = jobs_of(database, "worker"), jobs_of(database, "server")
+    worker.submit(ASKED)
+    assert worker.take("bf_1")
+    clock.ahead_s = hours * HOUR_S
+    if hours > 0:  # nobody can tell a clock that was set forward from a worker that is gone
+        assert server.start_next(most=1, most_starts=9) == "bf_1"
+        assert server.take("bf_1")
+        assert not worker.made("bf_1", Made("a", "v", 1))  # it learns so, and stops
+        return
+    assert server.start_next(most=1, most_starts=9) is None
+    assert not server.take("bf_1")
+    assert worker.beat("bf_1")
+    assert worker.made("bf_1", Made("a", "v", 1))
+    clock.ahead_s += LEASE_S / 2
+    assert server.start_next(most=1, most_starts=9) is None
+    assert worker.finish("bf_1", "completed")
+
+
+@pytest.mark.parametrize("hours", [-24.0, -0.5])
+def test_a_job_whose_worker_is_gone_when_the_clock_is_set_back_waits_for_one_lease(
+    database: Database, clock: Clock, hours: float
+) -> None:
+    worker, server = jobs_of(database, "worker"), jobs_of(database, "server")
+    worker.submit(ASKED)
+    assert worker.take("bf_1")
+    clock.ahead_s = hours * HOUR_S
+    assert server.start_next(most=1, most_starts=9) is None  # it may live, and renew it
+    clock.ahead_s += LEASE_S + 1.0
+    assert server.start_next(most=1, most_starts=9) == "bf_1"
+    assert server.take("bf_1")
+    assert server.read("bf_1").starts == 1
+
+
+def test_what_a_job_tells_of_its_pace_is_never_less_than_nothing(
+    database: Database, clock: Clock
+) -> None:
+    jobs = jobs_of(database, "worker")
+    for job_id, back_s in (("bf_1", HOUR_S), ("bf_2", 0.0)):
+        jobs.submit(replace(ASKED, job_id=job_id))
+        assert jobs.take(job_id)
+        jobs.expect(job_id, 4)
+        clock.ahead_s -= back_s
+        jobs.made(job_id, Made("labels/H4/EURUSD/2017-03", "v", 100))
+        now = jobs.read(job_id)
+        assert now.pace.took_us >= 0
+        assert now.remaining_s is None or now.remaining_s >= 0
+        assert jobs.finish(job_id, "completed")
+        assert jobs.read(job_id).pace.took_us >= 0
+        usual = jobs.usual_pace("H4")
+        assert usual is None or usual.took_us > 0

@@ -3,6 +3,7 @@
 2, 6, 15 and 16 are about caches and keys, and are tested where those are.
 """
 
+import datetime as dt
 from typing import Any
 
 import polars as pl
@@ -48,6 +49,22 @@ def test_1_the_path_starts_at_the_close_not_at_the_open() -> None:
     early = with_bar(flat_path(T_C - 4 * HOUR, 28), 2, high=2.0)  # inside the entry candle
     row = one(early)
     assert (row["enhanced_triple_barrier"], row["triple_barrier"], row["mfe"]) == (0, 0, 0.0)
+
+
+def test_1_also_where_the_entrys_bars_are_the_path_of_others(rows: pl.DataFrame) -> None:
+    _, path = built(random_raw(900, 8))
+    seen = 0
+    for row in rows.filter(pl.col("status") == "final")[50:150].iter_rows(named=True):
+        end = row["known_at"]
+        after = path.filter(
+            (pl.col("ts") >= row["ts"] + dt.timedelta(hours=4)) & (pl.col("ts") < end)
+        )
+        assert row["path_bars"] == after.height == 24
+        highest, lowest = max(after["high"]), min(after["low"])
+        assert row["mfe"] == pytest.approx(max(highest / row["entry_price"] - 1.0, 0.0))
+        assert row["mae"] == pytest.approx(min(lowest / row["entry_price"] - 1.0, 0.0))
+        seen += 1
+    assert seen == 100
 
 
 def test_3_a_bar_that_hits_both_is_ambiguous_not_upper() -> None:

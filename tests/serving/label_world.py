@@ -1,18 +1,16 @@
 """A lake with four months of H1 and H4, levels and labels, made by the line itself."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import polars as pl
-from fastapi import Request
 from starlette.testclient import TestClient
 
 from market.settings import ServingSettings
-from serving import dependencies
+from serving import app
 from serving.app import create_app
-from serving.dependencies import Services
 from serving.label_compute.service import LabelService, Resolved
 from storage.cache import Cache
 from tests.fakes.line import BTC, MONTHS, FrameProvider, Workshop, hourly, line_of, stages_of
@@ -86,12 +84,8 @@ class CachedApp:
     def __init__(self, world: LabelWorld) -> None:
         self.cache = Cache(memory_bytes=10_000_000)
         self.service = CountingService(world.line.lake, resident_bytes=10_000_000, cache=self.cache)
-        self.app = world.app()
-
-        def with_cache(request: Request) -> Services:
-            return replace(dependencies.services(request), labels=self.service)
-
-        self.app.dependency_overrides[dependencies.services] = with_cache
+        with mock.patch.object(app, "LabelService", return_value=self.service):
+            self.app = world.app()
 
     def client(self) -> TestClient:
         """Return a client of it."""

@@ -10,6 +10,8 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
+from market.timeframes import Timeframe
+from pipeline import labels
 from serving.label_compute.questions import Question
 from serving.label_compute.service import Resolved, answer_key
 from tests.serving.label_world import SOURCE, CachedApp, LabelWorld, candle_of
@@ -205,6 +207,47 @@ def test_a_key_moves_with_data_code_and_maturity(
     # a source that has spoken of what lies behind the horizon says nothing new
     beyond = replace(path, watermark_us=path.watermark_us + 1)
     assert answer_key(replace(resolved, path=beyond), "1") == first
+
+
+def test_a_key_is_of_one_series_and_formula(
+    cached: CachedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all was brought, so that no partition's name is in it."""
+    seen: list[Any] = []
+    resolve = cached.service.resolve
+    monkeypatch.setattr(cached.service, "resolve", lambda q: seen.append(resolve(q)) or seen[-1])
+    path = {
+        "timeframe": "H1", "ts": ["2024-01-10T17:00:00Z"],
+        "open": [1.0965], "high": [1.0970], "low": [1.0960], "close": [1.0965],
+    }  # fmt: skip
+    with cached.client() as client:
+        post(client, {**SOURCE, "path": path})
+    (resolved,) = seen
+    assert resolved.versions == {}
+    first, q = answer_key(resolved, "1"), resolved.question
+    other = replace(q, instrument=replace(q.instrument, id="ETH"))
+    assert answer_key(replace(resolved, question=other), "1") != first
+    finer = replace(q, timeframe=Timeframe.H1)
+    assert answer_key(replace(resolved, question=finer), "1") != first
+    monkeypatch.setattr(labels, "FORMULA", labels.FORMULA + 1)
+    assert answer_key(resolved, "1") != first
+
+
+def test_a_pending_answer_is_of_one_horizon(label_world: LabelWorld, cached: CachedApp) -> None:
+    """What is not over says no horizon's end: the key has to."""
+    last = candle_of(label_world.rows("candles").row(-2, named=True))
+    plain = {"instrument_id": "BTC", "granularity": "H4", "candle": last}
+    short = [dict(SOURCE), {**SOURCE, "levels": []}]
+    bodies = [
+        {**body, "options": {"horizon_periods": horizon}}
+        for body in (plain, *short)
+        for horizon in (20, 30)
+    ]
+    with cached.client() as client:
+        found = [post(client, body) for body in bodies]
+    assert {x["status"] for x in found} == {"pending"}
+    assert [x["cache_hit"] for x in found] == [False] * len(bodies)
+    assert [x["horizon_periods"] for x in found] == [20, 30] * 3
 
 
 def test_what_is_kept_is_json(label_world: LabelWorld, cached: CachedApp) -> None:

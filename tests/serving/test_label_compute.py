@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from market.calendars import calendar_named
+from market.timeframes import Timeframe
 from pipeline import label_row, level_fold
 from serving import labels
+from serving.instants import to_us
 from serving.label_compute.contracts import ComputedLabels
+from serving.label_compute.questions import close_of
 from serving.label_compute.resident import Resident
 from serving.label_compute.service import AGAINST_OTHERS
 from serving.label_compute.warmth import Warmth
@@ -95,6 +99,44 @@ def test_a_path_in_the_request_decides(client: TestClient) -> None:
     (touch,) = [bar for bar in found["explain"]["bars_around_touch"] if bar["is_touch"]]
     assert (touch["ts"], touch["high"]) == ("2024-01-11T02:00:00Z", 1.0990)
     assert len(found["explain"]["bars_around_touch"]) == 7
+
+
+@pytest.mark.parametrize("is_upper", [True, False])
+@pytest.mark.parametrize(
+    ("distance", "reason"),  # P 1.0965, ATR 0.0025: the level's distance from the close
+    [
+        (None, "no level"),
+        (0.00087, "too near"),  # 0.348 ATR, less its buffer of 0.1: below 0.25
+        (0.00088, "moved"),
+        (0.00524, "moved"),
+        (0.00526, "outside the band"),  # behind the barrier at 2 ATR once the buffer is off
+        (0.00749, "outside the band"),
+        (0.00751, "beyond reach"),  # 3 ATR
+    ],
+)
+def test_why_a_barrier_lies_where_it_does(
+    client: TestClient, distance: float | None, reason: str, *, is_upper: bool
+) -> None:
+    side, sign = ("upper", 1.0) if is_upper else ("lower", -1.0)
+    price = 1.0965 + sign * (distance or 0.0)
+    given = [{"price": price, "type": "resistance" if is_upper else "support"}]
+    found = post(client, changed(levels=given if distance else []), explain=True)["explain"]
+    told, other = found[side], found["lower" if is_upper else "upper"]
+    assert (told["reason"], other["reason"]) == (reason, "no level")
+    assert told["unadjusted"] == pytest.approx(1.0965 + sign * 0.0050)
+    assert told["level_price"] == (price if distance else None)
+    moved = price - sign * 0.00025
+    assert told["barrier"] == pytest.approx(moved if reason == "moved" else told["unadjusted"])
+    assert found["bars_around_touch"] == []
+
+
+def test_without_an_atr_the_reason_is_that(world: LabelWorld, client: TestClient) -> None:
+    given = [{"price": 1e9, "type": "resistance"}]
+    for changes in ({}, {"levels": given}):
+        found = post(client, _materialized(world, 5, **changes), explain=True)["explain"]
+        assert [found[x]["reason"] for x in ("upper", "lower")] == ["no atr", "no atr"]
+        assert [found[x]["barrier"] for x in ("upper", "lower")] == [None, None]
+        assert [found[x]["unadjusted"] for x in ("upper", "lower")] == [None, None]
 
 
 def test_a_touch_before_the_first_bar_of_the_grid_counts_as_the_first(client: TestClient) -> None:
@@ -200,6 +242,26 @@ def test_levels_are_those_of_the_folded_log_as_of_the_close(
     assert (found["nearest_resistance"], found["resistance_level_id"]) == min(above)
 
 
+@pytest.mark.parametrize(
+    ("ts", "status"),
+    [
+        ("2017-06-30T20:00:00Z", 200),  # closes with the month, of which all is there
+        ("2017-07-01T00:00:00Z", 404),  # the first bar of which the source has said nothing
+        ("2017-07-30T00:00:00Z", 404),
+        ("2017-08-01T00:00:00Z", 404),
+    ],
+)
+def test_levels_of_before_the_source_fell_silent_are_not_those_of_a_later_close(
+    world: LabelWorld, client: TestClient, ts: str, status: int
+) -> None:
+    row = world.rows("candles").row(-1, named=True)
+    body = {"instrument_id": "BTC", "granularity": "H4", "candle": {**candle_of(row), "ts": ts}}
+    response = client.post("/v1/labels/compute", json=body)
+    assert response.status_code == status, response.text
+    if status == 404:
+        assert response.json()["error"]["details"][0]["field"] == "candle.ts"
+
+
 REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"instrument_id": "NONE"}, 404, "instrument"),
     ({"granularity": "H5"}, 422, "granularity"),
@@ -272,6 +334,36 @@ def test_what_cannot_be_known_of_what_was_brought_says_why(
     assert names <= set(found["unavailable"])
     assert all(found["labels"][name] is None for name in found["unavailable"])
     assert all(reason.endswith(why) for reason in found["unavailable"].values())
+
+
+@pytest.mark.parametrize(
+    ("calendar", "timeframe", "ts", "close"),
+    [
+        ("us_equity", "H1", "2017-03-10T20:30:00Z", "2017-03-10T21:00:00Z"),  # the day's last
+        ("us_equity", "H1", "2017-11-24T17:30:00Z", "2017-11-24T18:00:00Z"),  # of a half-day
+        ("us_equity", "D", "2017-03-13T13:30:00Z", "2017-03-13T20:00:00Z"),
+        ("fx", "W", "2017-03-05T22:00:00Z", "2017-03-10T22:00:00Z"),  # before the clocks change
+        ("fx", "D", "2017-03-12T21:00:00Z", "2017-03-13T21:00:00Z"),
+        ("crypto", "H4", "2024-01-10T13:00:00Z", "2024-01-10T17:00:00Z"),  # off the grid
+    ],
+)
+def test_a_candle_closes_when_its_market_says(
+    calendar: str, timeframe: str, ts: str, close: str
+) -> None:
+    opened, closed = (to_us(dt.datetime.fromisoformat(x)) for x in (ts, close))
+    assert close_of(opened, Timeframe(timeframe), calendar_named(calendar)) == closed
+
+
+def test_of_given_levels_the_nearest_on_its_side_of_the_close_counts(client: TestClient) -> None:
+    given = [
+        *({"price": p, "type": "resistance"} for p in (1.0999, 1.0990, 1.0965, 1.0900, 1.1001)),
+        *({"price": p, "type": "support"} for p in (1.0910, 1.0920, 1.0965, 1.1000, 1.0901)),
+    ]
+    barrier = post(client, changed(levels=given))["labels"]["enhanced_triple_barrier"]
+    assert (barrier["nearest_support"], barrier["nearest_resistance"]) == (1.0920, 1.0990)
+    at_close = [{"price": 1.0965, "type": x} for x in ("support", "resistance")]
+    barrier = post(client, changed(levels=at_close))["labels"]["enhanced_triple_barrier"]
+    assert (barrier["nearest_support"], barrier["nearest_resistance"]) == (None, None)
 
 
 def test_given_levels_tell_how_far_they_were_broken(client: TestClient) -> None:

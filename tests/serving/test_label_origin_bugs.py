@@ -74,6 +74,9 @@ def test_2_levels_of_the_past_are_not_those_of_today(
     barriers = [x["labels"]["enhanced_triple_barrier"] for x in newest_first]
     assert barriers[0]["support_level_id"] != barriers[1]["support_level_id"]
     assert [x["labels"] for x in newest_first] == [x["labels"] for x in oldest_first[::-1]]
+    (stored,) = label_world.rows("labels").filter(pl.col("ts") == candles[300]["ts"]).to_dicts()
+    of_then = ("support_level_id", "resistance_level_id", "upper_barrier", "lower_barrier")
+    assert [barriers[1][name] for name in of_then] == [stored[name] for name in of_then]
     made = barriers[1]["support_level_id"].split("_")[2]
     assert (
         dt.datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)

@@ -21,6 +21,7 @@ from tests.serving.fakes import World, label_rows, write
 from tests.serving.test_labels import RANGE
 
 SORTS: tuple[Sort, ...] = ("ts_asc", "ts_desc", "forward_return_asc", "forward_return_desc")
+MOST_PAGES = 100  # of 90 rows
 FORMS = [label_formats.CSV, label_formats.ARROW, label_formats.PARQUET]
 
 
@@ -31,14 +32,15 @@ def pages_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def walked(world: World, query: labels.LabelQuery) -> list[pl.DataFrame]:
     """Follow cursors from a first page to the last."""
-    pages = []
-    while True:
+    pages: list[pl.DataFrame] = []
+    while len(pages) < MOST_PAGES:
         found = label_pages.page(world.lake, labels.resolve(world.lake, query), query)
         pages.append(found.rows)
         if found.next_cursor is None:
             return pages
         fields = {name: getattr(query, name) for name in query.__slots__}
         query = labels.LabelQuery(**fields | {"cursor": found.next_cursor, "page": 1})
+    pytest.fail("pages: expected an end, was none")
 
 
 @pytest.mark.slow
@@ -80,6 +82,25 @@ def test_pages_joined_are_the_whole(
     assert pl.concat(pages).equals(expected)
     assert all(page.height == per_page for page in pages[:-1])
     assert len(pages) == max(-(-expected.height // per_page), 1)
+
+
+@pytest.mark.parametrize("per_page", [1, 7, 29, 43, 86, 87, 88, 89])
+@pytest.mark.parametrize("sort", SORTS)
+def test_no_row_is_skipped_or_told_twice_at_ties_and_among_what_is_unknown(
+    pages_world: World, sort: Sort, per_page: int
+) -> None:
+    """Each return is that of three rows, and the last four rows have none."""
+    ts = pages_world.lake.newest("labels", "H4", "EURUSD", rows=1000)["ts"]
+    first, last = to_us(ts[0]), to_us(ts[-1])
+    query = labels.LabelQuery("EURUSD", "H4", first, last, (), None, 1, per_page, sort)
+    pages = walked(pages_world, query)
+    found = [instant for page in pages for instant in page["ts"]]
+    assert sorted(found) == ts.to_list()
+    assert [page.height for page in pages[:-1]] == [per_page] * (len(pages) - 1)
+    returns = pl.concat(pages)["forward_return"].to_list()
+    if not sort.startswith("ts"):
+        assert returns[-4:] == [None] * 4
+        assert returns[:-4] == sorted(returns[:-4], reverse=sort.endswith("desc"))
 
 
 def ask(client: TestClient, **parameters: Any) -> Any:
@@ -152,8 +173,13 @@ def test_a_cursor_that_is_too_large_for_an_instant_is_refused(client: TestClient
 
 
 @pytest.mark.parametrize(
-    "change", [{"sort": "ts_desc"}, {"status": "final"}, {"end_date": "2018-01-30"}]
-)
+    "change",
+    [
+        {"sort": "ts_desc"}, {"status": "final"}, {"end_date": "2018-01-30"},
+        {"start_date": "2017-11-02"}, {"forward_return_min": "0"}, {"forward_return_max": "0.1"},
+        {"return_quantile_min": "1"}, {"enhanced_triple_barrier_label": "1"},
+    ],
+)  # fmt: skip
 def test_a_cursor_of_another_question_is_refused(
     client: TestClient, change: dict[str, str]
 ) -> None:

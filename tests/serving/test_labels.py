@@ -1,5 +1,6 @@
 """``GET /v1/labels``: rows, pages, order, filters, tags, and what is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 
 from market.tables import LABELS
 from serving import label_pages, labels
+from serving.cached_labels import candle_query
 from serving.instants import to_us
 from serving.label_types import ALIASES, LABEL_TYPES, PLAIN_TYPES
 from serving.schemas import LabelPage, LabelSet, OneLabel
@@ -190,6 +192,29 @@ def test_the_tag_is_that_of_data_and_question(world: World, client: TestClient) 
     changed = client.get("/v1/labels", params=RANGE, headers={"If-None-Match": tag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != tag
+
+
+def test_a_tag_is_of_all_that_an_answer_is_made_from(world: World) -> None:
+    query = candle_query("EURUSD", "H4", to_us(opens("2017-11", 1)[0]))
+    refs = labels.resolve(world.lake, query)
+    first = labels.etag(refs, query, "1", "json")
+    assert labels.etag(refs, query, "1", "json") == first
+    others = [
+        labels.etag([replace(refs[0], version="other")], query, "1", "json"),
+        labels.etag([replace(refs[0], code_version="other")], query, "1", "json"),
+        labels.etag([*refs, *refs], query, "1", "json"),
+        labels.etag(refs, query, "2", "json"),
+        labels.etag(refs, query, "1", "csv"),
+        *(
+            labels.etag(refs, replace(query, **{name: value}), "1", "json")
+            for name, value in (
+                ("types", ("mfe",)), ("end_us", query.end_us + 1), ("status", "final"),
+                ("barrier_label", 1), ("ranges", (("forward_return", 0.0, None),)),
+                ("cursor", "x"), ("per_page", 2), ("sort", "ts_desc"),
+            )
+        ),
+    ]  # fmt: skip
+    assert len({first, *others}) == len(others) + 1
 
 
 @pytest.mark.parametrize(

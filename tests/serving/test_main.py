@@ -1,6 +1,7 @@
 """The entry point over the real lake, the real registry and the real instruments file."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -62,10 +63,10 @@ def test_an_alias_on_a_version_without_a_bundle_keeps_the_old_one(tmp_path: Path
                 "('default', 'baseline', 2, 'run2', '/nowhere', NULL, 'None')"
             )
             connection.execute("UPDATE registered_model_aliases SET version = 2")
-        for _ in range(10_000):
-            health = client.get("/health").json()
-            if health["status"] == "degraded":
-                break
+        deadline = time.monotonic() + 30
+        while (health := client.get("/health").json())["status"] != "degraded":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         assert "version 2" in health["checks"]["models"]["message"]
         assert client.post("/predict", json=SERIES).json()["version"] == 1
 
@@ -144,5 +145,7 @@ def test_run_serves_on_the_configured_address(
         asked.update(options, title=app.title)
 
     monkeypatch.setattr(uvicorn, "run", serve)
-    main.run(ServingSettings(host="127.0.0.9", port=0), home=_home(tmp_path))
+    settings = ServingSettings(host="127.0.0.9", port=0, keep_alive_s=90.5)
+    main.run(settings, home=_home(tmp_path))
     assert (asked["title"], asked["host"], asked["port"]) == ("Wavehouse", "127.0.0.9", 0)
+    assert asked["timeout_keep_alive"] == 91

@@ -221,6 +221,17 @@ def test_a_job_whose_process_is_gone_is_taken_up_and_lost_to_the_first(database:
     assert here.finish("bf_1", "completed")
 
 
+def test_a_job_whose_process_is_gone_is_anybodys_to_take(database: Database) -> None:
+    begun(jobs_of(database, "gone", 0.0))
+    here = jobs_of(database, "here")
+    deadline = time.monotonic() + PATIENT_S
+    while not here.take("bf_1"):  # by hand: no server has looked meanwhile
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert here.beat("bf_1")
+    assert not jobs_of(database, "gone").beat("bf_1")
+
+
 def test_a_job_that_is_given_back_is_free_at_once(database: Database) -> None:
     here, other = begun(jobs_of(database)), jobs_of(database, "other")
     here.release("bf_1")

@@ -1,6 +1,7 @@
 """``backfill --job``: a worker makes a job once, whoever was killed before it."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,9 +157,17 @@ def test_a_job_that_was_stopped_goes_on_where_it_was(
     assert (part.status, part.progress.completed) == ("running", after)
     assert set(world.pointers()) == set(seen)
     world.stopping.clear()
-    world.on = lambda _key: None
+    told: list[tuple[int, int | None]] = []
+
+    def look(_key: PartitionKey) -> None:
+        progress = world.jobs().read("bf_1").progress
+        told.append((progress.completed, progress.total))
+
+    world.on = look
     computed = spy(monkeypatch)
     assert world.work(owner="another") == "completed"
+    assert {made for made, _ in told} >= set(range(after, 13))
+    assert {total for _, total in told} == {13}
     assert len(computed) == 13 - after
     assert not set(computed) & set(seen)
     done = world.jobs().read("bf_1").progress
@@ -317,8 +326,10 @@ def submitted(home: Path) -> Iterator[BackfillJobs]:
 def test_the_command_makes_a_job_and_dagster_knows_whose_the_runs_are(
     submitted: BackfillJobs,
 ) -> None:
+    level = logging.getLogger("wavehouse").level
     done = run("--job", "bf_1")
     assert (done.exit_code, "bf_1: completed, 12 partitions" in done.output) == (0, True)
+    assert logging.getLogger("wavehouse").level == level
     assert submitted.read("bf_1").status == "completed"
     import dagster as dg  # noqa: PLC0415
 

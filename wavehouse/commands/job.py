@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from market.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from assets.line import Line
     from market.ports import PartitionKey
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 def work(job_id: str) -> None:
     """Make a job until it is done, cancelled or given back (SIGTERM, Ctrl-C)."""
+    with _speaking():
+        _work(job_id)
+
+
+def _work(job_id: str) -> None:
     from market.settings import BackfillSettings, HomeSettings, StorageSettings  # noqa: PLC0415
     from orchestration.line import build_line  # noqa: PLC0415
     from storage.backfill_jobs import FAILED, BackfillJobs  # noqa: PLC0415
@@ -30,7 +36,6 @@ def work(job_id: str) -> None:
     from wavehouse.dagster_server import DagsterServer  # noqa: PLC0415
     from wavehouse.server_engine import ServerEngine  # noqa: PLC0415
 
-    _speak()
     home, settings = HomeSettings(), BackfillSettings()
     url = StorageSettings().database_url.get_secret_value()
     database = Database(url) if url else Database.at(home.database)
@@ -71,12 +76,19 @@ def work(job_id: str) -> None:
         raise typer.Exit(1)
 
 
-def _speak() -> None:
+@contextmanager
+def _speaking() -> "Iterator[None]":
     """Write what the worker does to standard error; other libraries only where they warn."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("wavehouse").setLevel(logging.INFO)
+    log = logging.getLogger("wavehouse")
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def check_alone(words: dict[str, object]) -> None:
