@@ -17,7 +17,7 @@ from kernels.barriers import Barriers, barriers
 from market.calendars import SessionCalendar, calendar_for
 from market.errors import NotMaterializedError
 from market.instruments import Instrument
-from market.months import month_bounds, month_of, month_range, shift_month
+from market.months import month_bounds, month_of, month_range, month_start, shift_month
 from market.ports import Lake, PartitionKey, PartitionRef, State
 from market.tables import INSTANT
 from market.timeframes import Timeframe
@@ -218,7 +218,8 @@ class Materialized:
             watermark = 0
             for month in month_range(first, shift_month(first, months_ahead(timeframe, horizon))):
                 ref = self._lake.find(series.at(month))
-                if ref is None:
+                if ref is None:  # not made: nothing is known of what would be in it
+                    watermark = min(watermark, month_start(month))
                     break
                 found.append(ref)
                 watermark = max(watermark, int(ref.attributes["watermark_us"]))

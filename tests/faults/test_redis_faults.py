@@ -191,6 +191,46 @@ def test_poisoned_and_truncated_values_are_dropped_and_made_again(tmp_path: Path
         asyncio.run(scenario(server))
 
 
+def test_what_is_damaged_is_gone_though_it_cannot_be_made_again(tmp_path: Path) -> None:
+    async def broken() -> bytes:
+        raise ValueError("no")
+
+    async def scenario(server: RedisServer) -> None:
+        key = KEY.format(1)
+        async with caching(server.url) as cache:
+            with redis.Redis(port=server.port) as client:
+                client.set(key, frame(key, b"1" * 100)[:-1])
+                with pytest.raises(ValueError, match="no"):
+                    await cache.fetch(key, broken, kind="labels")
+                assert client.get(key) is None
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_value_lives_as_long_as_its_kind_and_refresh_reads_none(tmp_path: Path) -> None:
+    async def scenario(server: RedisServer) -> None:
+        tier = RedisTier(server.url, timeout_s=5.0)
+        cache = Cache(memory_bytes=0, redis=tier, ttls_s={"labels": 60.0, "levels": 600.0})
+        with redis.Redis(port=server.port) as client:
+            for i, (kind, most_s) in enumerate((("labels", 60), ("levels", 600), ("other", 3600))):
+                made, kept = KEY.format(f"made{i}"), KEY.format(f"kept{i}")
+                await cache.fetch(made, make(i), kind=kind)
+                await cache.keep(kept, b"1", kind=kind)
+                for key in (made, kept):
+                    assert 0 < most_s - float(client.pttl(key)) / 1e3 + 1e-3 < most_s / 2  # type: ignore[arg-type]
+        again = await cache.fetch(
+            KEY.format("made0"), make(7), kind="labels", mode=CacheMode.REFRESH
+        )
+        assert (again.value, again.source) == (b"7" * 100, "computed")
+        found = await cache.fetch(KEY.format("made0"), make(8), kind="labels")
+        assert (found.value, found.source) == (b"7" * 100, "redis")
+        await cache.aclose()
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

@@ -38,6 +38,15 @@ def test_a_label_is_read_once_and_then_comes_from_memory(
     assert reads.count("2018-01") == 3
 
 
+def test_an_answer_of_some_labels_is_not_that_of_others(client: TestClient) -> None:
+    for is_hit in ("false", "true"):
+        for types in ("mfe", "forward_return,mfe", "forward_return"):
+            path = f"/v1/labels/EURUSD/H4/{STAMPS[0]}"
+            answer = client.get(path, params={"label_types": types})
+            assert set(answer.json()["labels"]) == set(types.split(","))
+            assert answer.headers["X-Cache-Hit"] == is_hit
+
+
 def test_new_rows_of_the_month_are_seen_at_once(world: World, client: TestClient) -> None:
     before = one(client, STAMPS[29])
     write(world.lake, "labels", "2018-01", label_rows("2018-01", 30, pending=0))
