@@ -28,6 +28,8 @@ from tests.fakes.line import (
     stages_of,
 )
 
+pytestmark = pytest.mark.slow
+
 STAGES = stages_of("H4", "W")
 
 

@@ -76,6 +76,7 @@ def slow(bars: Bars, signals: Signals, account: Account, *, is_optimistic: bool 
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(run=runs())
 def test_agrees_with_the_naive_twin(run: tuple[Bars, Signals, Account]) -> None:

@@ -113,6 +113,7 @@ def test_a_month_made_again_that_came_out_as_it_was_wakes_nobody(
     assert daemon.tick() == {}
 
 
+@pytest.mark.slow
 def test_the_newest_month_fires_though_its_successor_is_not_there(
     made: Workshop, daemon: Daemon
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_home_that_is_named_or_configured_is_left_alone(tmp_path: Path) -> Non
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "mine")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clean")
 def test_a_range_run_is_one_run_recorded_in_the_home(tmp_path: Path) -> None:
     line = line_of(tmp_path / "lake", FrameProvider(hourly(BTC)))

@@ -100,6 +100,7 @@ def window_to_last_rows_maturity(rows: TrainingSet, test: Mask, embargo_bars: in
     return ours(shortened, test, embargo_bars)
 
 
+@pytest.mark.slow
 @given(case=cases())
 @settings(max_examples=300, deadline=None)
 def test_no_kept_row_meets_a_test_row_nor_comes_within_the_embargo(case: Case) -> None:

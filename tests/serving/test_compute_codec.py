@@ -147,6 +147,7 @@ ANSWERS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(answer=ANSWERS, values=st.integers(1, 30), size=st.integers(1, 200))
 @settings(deadline=None, max_examples=300)
 def test_pieces_are_the_whole_cut(answer: Any, values: int, size: int) -> None:

@@ -19,6 +19,8 @@ from storage.lake import ParquetLake
 from tests.serving.compute_world import SETTINGS
 from tests.serving.fakes import FakeRegistry
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("compute.md", "backtest.md")
 FENCED = re.compile(r"```(bash|json|python)\n(.*?)```", re.DOTALL)

@@ -84,6 +84,7 @@ def test_pages_joined_are_the_whole(
     assert len(pages) == max(-(-expected.height // per_page), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_page", [1, 7, 29, 43, 86, 87, 88, 89])
 @pytest.mark.parametrize("sort", SORTS)
 def test_no_row_is_skipped_or_told_twice_at_ties_and_among_what_is_unknown(

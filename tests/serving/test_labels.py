@@ -136,6 +136,7 @@ def test_returns_are_ranked_over_all_months_and_nulls_come_last(
     assert len({row["ts"] for row in rows}) == 90
 
 
+@pytest.mark.slow
 @given(
     start=st.integers(0, 60),
     length=st.integers(0, 60),

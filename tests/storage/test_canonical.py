@@ -72,6 +72,7 @@ def test_the_hash_of_a_known_frame_never_changes() -> None:
     )
 
 
+@pytest.mark.slow
 @given(cells=FRAMES, cut=st.integers(0, 12))
 def test_how_a_frame_is_held_does_not_matter(cells: list[tuple[object, ...]], cut: int) -> None:
     frame = frame_of(cells)
@@ -81,6 +82,7 @@ def test_how_a_frame_is_held_does_not_matter(cells: list[tuple[object, ...]], cu
     assert version_of(frame) == version_of(chunked) == version_of(longer) == version_of(flagged)
 
 
+@pytest.mark.slow
 @given(cells=FRAMES)
 def test_what_lies_under_a_null_does_not_matter(cells: list[tuple[object, ...]]) -> None:
     frame = frame_of(cells)
@@ -94,6 +96,7 @@ def test_what_lies_under_a_null_does_not_matter(cells: list[tuple[object, ...]])
     assert version_of(hidden[0]) == version_of(hidden[1])
 
 
+@pytest.mark.slow
 @given(cells=st.lists(CELLS, min_size=1, max_size=8), data=st.data())
 def test_every_cell_matters(cells: list[tuple[object, ...]], data: st.DataObject) -> None:
     row = data.draw(st.integers(0, len(cells) - 1))
