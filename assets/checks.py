@@ -70,7 +70,7 @@ def schema(table: Table, rows: pl.DataFrame) -> Outcome:
         return Outcome(passed=False, description=f"{table.name}: columns in another order")
     nulls = {c: n for c in table.required if (n := rows[c].null_count())}
     nans = rows.select(pl.col(pl.Float64).is_nan().sum())
-    nan = {c.name: n for c in nans.iter_columns() if (n := c.sum())}
+    nan = {c.name: int(c.sum()) for c in nans.iter_columns() if c.sum()}
     broken = {**nulls, **{f"{c} (NaN)": n for c, n in nan.items()}}
     text = ", ".join(f"{c}: {n}" for c, n in broken.items())
     return Outcome(
