@@ -1,6 +1,6 @@
 """Garbage collection in a process that serves.
 
-A round over everything that was imported, compiled and loaded stops every answer for a tenth of a
+A round over everything that was imported, compiled and loaded stops every answer for a fifth of a
 second, and finds nothing. Belongs here: leaving that out. Keep out: what is loaded.
 """
 
