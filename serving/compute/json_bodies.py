@@ -80,7 +80,10 @@ def fields(given: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - as ``pars
         message = f"expected at most {MAX_FIELDS} fields, was {len(given)}"
         raise malformed([Detail(what, message, "DICT_LENGTH")])
     names = list(given.keys())
-    found = {name: given[name] for name in names}  # ``items`` would make lists of the arrays
+    if any("\0" in name for name in names):  # a name is looked up as far as its first NUL
+        found = given.as_dict()
+    else:  # which, as ``items``, would make lists of the arrays
+        found = {name: given[name] for name in names}
     if len(found) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise malformed([Detail(twice, "expected one value, was given twice", "DUPLICATE")])

@@ -171,13 +171,17 @@ def other_names(chance: random.Random, operation: Operation, asked: Asked) -> No
     """Take a field out, put one in that there is not, or say one twice."""
     if not isinstance(operation.body, dict):
         return
-    body = dict(operation.body)
-    name = chance.choice(list(body))
+    body = json.loads(json.dumps(operation.body))
+    at = body
+    while (inner := [x for x in at.values() if isinstance(x, dict) and x]) and chance.random() < 0.5:
+        at = chance.choice(inner)
+    name = chance.choice(list(at))
     kind = chance.randrange(3)
     if kind == 0:
-        del body[name]
+        del at[name]
     elif kind == 1:
-        body[chance.choice(["", "__proto__", "surprise", name.upper(), "\ud800"])] = 1
+        others = ["", "__proto__", "surprise", name.upper(), "\ud800", "\0", f"{name}\0"]
+        at[chance.choice(others)] = 1
     asked.body = json.dumps(body).encode()
     if kind == 2:
         nasty = chance.choice(NASTY_JSON)

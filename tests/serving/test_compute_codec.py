@@ -87,6 +87,14 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert check_both_readers(text)[:2] == ("A", [1.0, 2.0])
 
 
+@pytest.mark.parametrize("name", ["\0", "prices\0", "a\0b"])
+def test_a_name_with_a_nul_is_a_name_like_another(name: str) -> None:
+    given_ = {"symbol": "A", "prices": [1.0, 2.0], "period": 2, name: [1.0]}
+    kind, _, details = check_both_readers(json.dumps(given_).encode())
+    assert kind == "MalformedRequestError"
+    assert details == [(name, "EXTRA_FORBIDDEN")]
+
+
 @given(
     data=st.binary(max_size=60) | st.text(alphabet='{}[]":,0123456789.eE-+ntfals"\\', max_size=60)
 )
