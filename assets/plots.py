@@ -55,14 +55,14 @@ def levels(
     low, high = float(rows["low"].min()), float(rows["high"].max())  # type: ignore[arg-type]
     index = {ts: i for i, ts in enumerate(rows["ts"].to_list())}
     lines = []
-    for price, kind, first, last in _spans(standing, events, index, rows.height):
-        if low <= price <= high:
-            y = _y(price, low, high)
-            colour = UP if kind == "support" else DOWN
-            lines.append(
-                f'<line x1="{_x(first, rows.height):.1f}" x2="{_x(last, rows.height):.1f}" '
-                f'y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-opacity=".55"/>'
-            )
+    is_drawn = pl.col("price").is_between(low, high)  # a level keeps its price
+    for price, kind, first, last in _spans(standing.filter(is_drawn), events, is_drawn, index):
+        y = _y(price, low, high)
+        colour = UP if kind == "support" else DOWN
+        lines.append(
+            f'<line x1="{_x(first, rows.height):.1f}" x2="{_x(last, rows.height):.1f}" '
+            f'y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-opacity=".55"/>'
+        )
     return _svg(title, lines + _candle_marks(rows, low, high) + _axis(low, high))
 
 
@@ -127,9 +127,9 @@ def reliability(dots: Mapping[str, Sequence[tuple[float, float, int]]], *, title
 
 
 def _spans(
-    standing: pl.DataFrame, events: pl.DataFrame, index: dict[dt.datetime, int], n: int
+    standing: pl.DataFrame, events: pl.DataFrame, is_drawn: pl.Expr, index: dict[dt.datetime, int]
 ) -> list[tuple[float, str, int, int]]:
-    """Return (price, type, first bar, last bar) of each time that a level was a barrier.
+    """Return (price, type, first bar, last bar) of each time that a drawn level was a barrier.
 
     NEW and FLIP begin one, BREAK and DEACTIVATE end it, each with the type that it had then. What
     was broken before the month is none until it flips. Times that ended before the bars of
@@ -141,8 +141,11 @@ def _spans(
         for level_id, price, kind in active.select("level_id", "price", "level_type").iter_rows()
     }
     # a month of M5 has tens of thousands of touches, and its picture shows a day of them
-    turns = events.select("level_id", "ts", "event", "price", "level_type").filter(
-        pl.col("event").is_in(_BEGINS | _ENDS)
+    turns = (
+        events.lazy()
+        .filter(is_drawn & pl.col("event").is_in(_BEGINS | _ENDS))
+        .select("level_id", "ts", "event", "price", "level_type")
+        .collect()
     )
     is_seen = pl.col("ts") >= min(index)
     before = turns.filter(~is_seen).unique("level_id", keep="last", maintain_order=True)
@@ -156,7 +159,7 @@ def _spans(
             open_[level_id] = (price, kind, index[ts])
         elif level_id in open_:
             done.append((*open_.pop(level_id), index[ts]))
-    return done + [(*span, n - 1) for span in open_.values()]
+    return done + [(*span, len(index) - 1) for span in open_.values()]
 
 
 def _candle_marks(rows: pl.DataFrame, low: float, high: float) -> list[str]:

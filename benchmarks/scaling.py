@@ -8,7 +8,6 @@ the lake into ClickHouse (chdb, in this process). What is multiplied is said to 
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any, Final
 from assets.checks import run as run_checks
 from assets.line import Line
 from assets.stage import Stage
+from benchmarks.pages import keep
 from market.instruments import Instrument, InstrumentBook
 from market.months import month_range
 from market.ports import PartitionKey
@@ -35,7 +35,6 @@ from storage.lake import ParquetLake
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "scaling.md"
 FIGURES: Final = ROOT / "benchmarks" / "scaling.json"
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 MONTHS: Final = tuple(month_range("2023-01", "2023-08"))
 WARM: Final = 2  # months that are made first and not counted: what compiles, and what starts up
 INSTRUMENTS: Final = 10_000
@@ -73,7 +72,7 @@ def measure() -> dict[str, Any]:
             }
             for table, found in made.items()
         },
-        "dagster_cpu_s": _dagster_adds(stages, instrument),
+        "dagster_cpu_s": dagster_adds(stages, instrument, MONTHS[:WARM]),
     }
 
 
@@ -148,9 +147,8 @@ def _moved(lake: ParquetLake, folder: Path) -> dict[str, dict[str, float]]:
     return dict(taken)
 
 
-def _dagster_adds(stages: Sequence[Stage], instrument: Instrument) -> float:
+def dagster_adds(stages: Sequence[Stage], instrument: Instrument, months: Sequence[str]) -> float:
     """Return the processor seconds that a partition takes more through Dagster than in the loop."""
-    months = MONTHS[:WARM]
     with tempfile.TemporaryDirectory() as folder:
         line, _ = _line(Path(folder) / "loop", instrument)
         start = time.process_time()
@@ -254,13 +252,6 @@ def _multiplied(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def page(text: str, figures: dict[str, Any]) -> str:
-    """Return the page with these figures' tables between its markers."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{render(figures)}\n{END}{after}"
-
-
 def main() -> None:
     """Measure, print, and write figures and page if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -269,9 +260,7 @@ def main() -> None:
     figures = measure()
     print(render(figures))
     if is_to_be_written:
-        text = json.dumps(figures, indent=2, sort_keys=False) + "\n"
-        FIGURES.write_text(text, encoding="utf-8")
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
+        keep(figures, FIGURES, PAGE, render)
 
 
 if __name__ == "__main__":

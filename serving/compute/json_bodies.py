@@ -80,6 +80,7 @@ def fields(given: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - as ``pars
         message = f"expected at most {MAX_FIELDS} fields, was {len(given)}"
         raise malformed([Detail(what, message, "DICT_LENGTH")])
     names = list(given.keys())
+    found: dict[str, Any]
     if any("\0" in name for name in names):  # a name is looked up as far as its first NUL
         found = given.as_dict()
     else:  # which, as ``items``, would make lists of the arrays

@@ -79,7 +79,7 @@ class ClickHouseLake:
     @property
     def is_near(self) -> bool:
         """A server is asked over a network."""
-        return False
+        return not found.is_empty()
 
     def __repr__(self) -> str:
         return f"ClickHouseLake({self._connection.address.name!r})"
@@ -274,12 +274,12 @@ class ClickHouseLake:
         """Insert a version; its record last, so that it vouches for rows and state."""
         key, about = ref.key, f"{ref.key.table}: {ref.key.path}"
         table = self._connection.table(key.table)
-        # what a killed writer or a strange hand left; nothing, as a rule
-        self._connection.command(
-            f"DELETE FROM {table} WHERE {_OF_VERSION}",  # noqa: S608 - names are ours
-            about=about,
-            **_of_version(ref),
-        )
+        if self._has_rows(ref):  # of a killed writer or a strange hand
+            self._connection.command(
+                f"DELETE FROM {table} WHERE {_OF_VERSION}",  # noqa: S608 - names are ours
+                about=about,
+                **_of_version(ref),
+            )
         of_key = {
             "table_name": key.table,
             "timeframe": key.timeframe,
@@ -297,6 +297,16 @@ class ClickHouseLake:
         version = pl.DataFrame({**of_key, "columns": [columns], "row_count": [ref.rows]})
         version = version.cast({"row_count": pl.UInt32})
         self._connection.insert(VERSIONS, version, about=f"{VERSIONS}: {key.path}")
+
+    def _has_rows(self, ref: PartitionRef) -> bool:
+        """Say whether rows of a version are there: a ``DELETE`` looks into every part there is."""
+        table = self._connection.table(ref.key.table)
+        found = self._connection.frame(
+            f"SELECT 1 AS one FROM {table} WHERE {_OF_VERSION} LIMIT 1",  # noqa: S608 - as above
+            about=f"{ref.key.table}: {ref.key.path}",
+            **_of_version(ref),
+        )
+        return not found.is_empty()
 
     def _encoded_state(self, ref: PartitionRef) -> bytes:
         found = self._connection.frame(

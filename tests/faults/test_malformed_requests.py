@@ -173,7 +173,9 @@ def other_names(chance: random.Random, operation: Operation, asked: Asked) -> No
         return
     body = json.loads(json.dumps(operation.body))
     at = body
-    while (inner := [x for x in at.values() if isinstance(x, dict) and x]) and chance.random() < 0.5:
+    while (
+        inner := [x for x in at.values() if isinstance(x, dict) and x]
+    ) and chance.random() < 0.5:
         at = chance.choice(inner)
     name = chance.choice(list(at))
     kind = chance.randrange(3)

@@ -1,21 +1,29 @@
-"""``docs/scaling.md`` says what was measured, and multiplies right."""
+"""Pages that a benchmark writes say what was measured, and multiply right."""
 
 import json
+from typing import Any
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import certificates, pages, scaling
 
 
-def test_the_page_is_what_the_benchmark_wrote() -> None:
-    if not scaling.FIGURES.exists():
-        pytest.skip("nothing was measured yet: `python -m benchmarks.scaling --write`")
+@pytest.mark.parametrize("benchmark", [scaling, certificates], ids=["scaling", "certificates"])
+def test_a_page_is_what_its_benchmark_wrote(benchmark: Any) -> None:
+    figures = json.loads(benchmark.FIGURES.read_text(encoding="utf-8"))
+    text = benchmark.PAGE.read_text(encoding="utf-8")
+    assert benchmark.render(figures) in text
+    assert text == pages.page(text, benchmark.render(figures))
+
+
+def test_every_table_of_data_is_measured() -> None:
     figures = json.loads(scaling.FIGURES.read_text(encoding="utf-8"))
-    text = scaling.PAGE.read_text(encoding="utf-8")
-    assert text == scaling.page(text, figures)
     assert set(figures["tables"]) == {
         "raw_candles", "candles", "level_events", "labels", "features",
     }  # fmt: skip
+    figures = json.loads(certificates.FIGURES.read_text(encoding="utf-8"))
+    certified = {x["table"] for x in figures["partitions"]}
+    assert certified == {"level_events", "labels", "features"}
 
 
 def test_needs_are_products_of_what_one_instrument_and_month_costs() -> None:
