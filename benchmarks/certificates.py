@@ -7,7 +7,6 @@ would make the share smaller, does not count: medians over the months, in a plai
 adds a partition is measured apart.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 from assets.stage import Stage
 from benchmarks.graph import instrument_of, line_of
-from benchmarks.pages import keep
+from benchmarks.pages import main
 from benchmarks.scaling import dagster_adds
 from market.instruments import Instrument
 from market.months import month_range
@@ -149,16 +148,5 @@ def render(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Dagster adds {dagster:.0f} ms a partition."])
 
 
-def main() -> None:
-    """Measure, print, and write figures and page if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep the figures, rewrite the page")
-    is_to_be_written = parser.parse_args().write
-    figures = measure()
-    print(render(figures))
-    if is_to_be_written:
-        keep(figures, FIGURES, PAGE, render)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, render, FIGURES, PAGE)

@@ -9,6 +9,7 @@ process that has imported, compiled and opened Dagster's home before it is let g
   a plain loop (what Dagster adds).
 - Two instruments in two processes at once against both in one, in turns; lake and Dagster's home
   are shared. Processor time is printed of both: where it grows, they share more than the cores.
+- A million candles of two instruments, half of each, in two processes: what two cores make of it.
 - H4 labels of a path of minutes: how many minutes a minute one core takes from the lake, and how
   many it takes if they are only read.
 """
@@ -40,6 +41,7 @@ GROUPS: Final = ("raw_candles", "candles", "levels", "labels")
 MONTHS: Final = tuple(month_range("2010-01", "2019-07"))  # a million M5 candles, never closed
 FEW_MONTHS: Final = MONTHS[: len(MONTHS) // 10]
 SHARED_MONTHS: Final = MONTHS[:24]
+HALF_OF_MONTHS: Final = MONTHS[: -(-len(MONTHS) // 2)]
 PAIR: Final = ("PAIRA", "PAIRB")
 ROUNDS: Final = 3
 
@@ -50,6 +52,7 @@ def measure(rounds: int) -> dict[str, Any]:
     few = together([PAIR[:1]], FEW_MONTHS)
     plain = together([PAIR[:1]], MONTHS, is_plain=True)
     whole = [together([PAIR[:1]], MONTHS) for _ in range(rounds)]
+    halves = [together(two, HALF_OF_MONTHS, threads=1) for _ in range(rounds)]
     turns = [
         (together(one, SHARED_MONTHS, threads=1), together(two, SHARED_MONTHS, threads=1))
         for _ in range(rounds)
@@ -60,6 +63,9 @@ def measure(rounds: int) -> dict[str, Any]:
         "wall_s": statistics.median(run["wall_s"] for run in whole),
         "cpu_s": statistics.median(run["cpu_s"] for run in whole),
         "peak_mb": statistics.median(run["peak_mb"] for run in whole),
+        "halves_candles": halves[0]["candles"],
+        "halves_wall_s": statistics.median(run["wall_s"] for run in halves),
+        "halves_cpu_s": statistics.median(run["cpu_s"] for run in halves),
         "few_months": len(FEW_MONTHS),
         "few_peak_mb": few["peak_mb"],
         "loop_wall_s": plain["wall_s"],

@@ -7,7 +7,6 @@ time of this process: compute, checks, lake), through Dagster in one run (what i
 the lake into ClickHouse (chdb, in this process). What is multiplied is said to be.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any, Final
 from assets.checks import run as run_checks
 from assets.line import Line
 from assets.stage import Stage
-from benchmarks.pages import keep
+from benchmarks.pages import main
 from market.instruments import Instrument, InstrumentBook
 from market.months import month_range
 from market.ports import PartitionKey
@@ -252,16 +251,5 @@ def _multiplied(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Measure, print, and write figures and page if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep the figures, rewrite the page")
-    is_to_be_written = parser.parse_args().write
-    figures = measure()
-    print(render(figures))
-    if is_to_be_written:
-        keep(figures, FIGURES, PAGE, render)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, render, FIGURES, PAGE)

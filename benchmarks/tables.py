@@ -273,6 +273,11 @@ def _label_runs(figures: Figures) -> list[Row]:
             ),
         ),
         (
+            f"{figures['halves_candles']:,} M5 candles the same, two instruments in two processes",
+            f"**{figures['halves_wall_s']:.1f} s**",
+            f"{figures['halves_cpu_s']:.1f} s of processor time",
+        ),
+        (
             "two instruments in two processes at once",
             f"**{figures['two_over_one']:.2f} x** as fast as both in one",
             (
