@@ -77,6 +77,10 @@ def test_rows_come_back_as_they_were_written(lake: Lake) -> None:
     assert_frame_equal(lake.read([ref]), rows, check_exact=True)
 
 
+def test_a_warehouse_is_not_near(lake: Lake) -> None:
+    assert lake.is_near is not isinstance(lake, ClickHouseLake)
+
+
 def test_the_pointer_says_what_was_written(lake: Lake) -> None:
     rows = candles("2017-05", 3)
     inputs = {"raw_candles/H1/EURUSD/2017-05": "ab", "levels/H1/EURUSD/2017-04#state": "cd"}

@@ -75,13 +75,23 @@ def test_an_error_carries_its_trace_in_one_line(stream: io.StringIO) -> None:
     assert "ValueError: close: expected a number, was wh_***" in line["exception"]
 
 
-@pytest.mark.parametrize("secret", [KEY, TOKEN, "hunter2"])
+@pytest.mark.parametrize(
+    ("secret", "carried"),
+    [
+        (KEY, KEY),
+        (TOKEN, TOKEN),
+        (TOKEN, f"Bearer {TOKEN}"),
+        ("opaque", "bearer opaque"),
+        ("hunter2", "postgresql+psycopg://ann:hunter2@db:5432/x redis://:hunter2@cache/0"),
+    ],
+    ids=["key", "token", "bearer", "opaque", "urls"],
+)
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_no_line_has_a_secret_however_it_comes(stream: io.StringIO, secret: str, form: Any) -> None:
+def test_no_line_has_a_secret_however_it_comes(
+    stream: io.StringIO, secret: str, carried: str, form: Any
+) -> None:
     logs.configure(LogSettings(form=form, level="DEBUG"), stream)
     log = logging.getLogger("wavehouse.test")
-    url = "postgresql+psycopg://ann:hunter2@db:5432/x redis://:hunter2@cache/0"
-    carried = {KEY: KEY, TOKEN: f"Bearer {TOKEN}", "hunter2": url}[secret]
     log.info("sent %s", carried)
     log.debug("sent", extra=logs.fields(header=carried, all={"deep": [carried, (carried,)]}))
     with logs.bound(header=carried):
