@@ -28,9 +28,10 @@ def make(i: int) -> Callable[[], Awaitable[bytes]]:
 
 
 @contextlib.asynccontextmanager
-async def caching(url: str, **breaker: float) -> AsyncIterator[Cache]:
+async def caching(url: str, memory_bytes: int = 0, **breaker: float) -> AsyncIterator[Cache]:
+    """Give a cache over Redis; without memory every question is Redis'."""
     tier = RedisTier(url, timeout_s=TIMEOUT_S, breaker=Breaker(**breaker))  # type: ignore[arg-type]
-    cache = Cache(memory_bytes=0, redis=tier)  # no memory: every question is Redis'
+    cache = Cache(memory_bytes=memory_bytes, redis=tier)
     try:
         yield cache
     finally:
@@ -69,6 +70,16 @@ def test_another_process_finds_what_one_computed(tmp_path: Path) -> None:
         asyncio.run(scenario(server.url))
         with redis.Redis(port=server.port) as client:
             assert client.get("not-ours") == b"1"
+
+
+def test_what_redis_had_is_in_memory_from_then_on(tmp_path: Path) -> None:
+    async def scenario(url: str) -> None:
+        async with caching(url) as one, caching(url, memory_bytes=10_000) as other:
+            await until(one, 1, "redis")
+            assert [await ask(other, 1) for _ in range(2)] == ["redis", "memory"]
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(scenario(server.url))
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
