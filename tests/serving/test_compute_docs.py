@@ -3,19 +3,16 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from serving.app import create_app
 from storage.lake import ParquetLake
+from tests.fakes.listening import listening
 from tests.serving.compute_world import SETTINGS
 from tests.serving.fakes import FakeRegistry
 
@@ -37,18 +34,8 @@ VARYING = {
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     lake = ParquetLake(tmp_path_factory.mktemp("lake"), fsync=False)
     app = create_app(SETTINGS, lake=lake, registry=FakeRegistry())
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", proxy_headers=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(30)
+    with listening(app) as address:
+        yield address
 
 
 def constant(value: Any) -> Any:

@@ -4,19 +4,16 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from serving.app import create_app
+from tests.fakes.listening import listening
 from tests.serving.fakes import World, book
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "label-service.md"
@@ -32,18 +29,8 @@ DIRECT = {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     world = World(tmp_path_factory.mktemp("world"))
     app = create_app(world.settings, lake=world.lake, registry=world.registry, book=book())
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", proxy_headers=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(30)
+    with listening(app) as address:
+        yield address
 
 
 def run(command: list[str]) -> Any:

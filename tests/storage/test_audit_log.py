@@ -1,8 +1,6 @@
 """The audit log: rows are added and read, grow within bounds, and are never changed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,27 +10,8 @@ from storage import audit_log
 from storage.audit_log import AuditEvent, AuditFilter, AuditLog
 from storage.database import Database
 from storage.database_schema import AUDIT_LOG
-from tests.fakes.postgres import emptied, is_installed, running
 
 EVENT = AuditEvent("key:1:ann", "192.0.2.1", "POST", "/v1/cache/warm", 202, "req_1")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if not is_installed():
-        pytest.skip("no Postgres server on this machine")
-    with running() as url:
-        yield url
-
-
-@pytest.fixture(params=["file", pytest.param("postgres", marks=pytest.mark.slow)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "postgres":
-        made = Database(emptied(request.getfixturevalue("postgres")))
-    else:
-        made = Database.at(tmp_path / "wavehouse.db")
-    yield made
-    made.close()
 
 
 def test_rows_come_back_newest_first_as_they_were_written(database: Database) -> None:

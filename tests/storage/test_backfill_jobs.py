@@ -1,10 +1,8 @@
 """Backfill jobs in SQL: one suite over every kind of database, races and leases included."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,33 +10,10 @@ from market.errors import BackfillInProgressError, UnknownJobError
 from storage.backfill_jobs import Backfill, BackfillJobs, Filter, Made
 from storage.backfill_rows import Progress
 from storage.database import Database
-from tests.fakes.postgres import emptied, is_installed, running
 
 PATIENT_S = 30.0
 ASKED = Backfill("bf_1", "EURUSD", "H4", "2017-03", "2017-06")
 BTC = replace(ASKED, job_id="bf_2", instrument="BTCUSD")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if not is_installed():
-        pytest.skip("no Postgres server on this machine")
-    with running() as url:
-        yield url
-
-
-@pytest.fixture(
-    params=["memory", "file", pytest.param("postgres", marks=pytest.mark.slow)],
-)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "postgres":
-        found = Database(emptied(request.getfixturevalue("postgres")))
-    elif request.param == "file":
-        found = Database.at(tmp_path / "wavehouse.db")
-    else:
-        found = Database.in_memory()
-    yield found
-    found.close()
 
 
 def jobs_of(database: Database, owner: str = "me", lease_s: float = 60.0) -> BackfillJobs:

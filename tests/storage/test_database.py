@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from storage.backtest_runs import BacktestRuns, RunInfo, Trial
 from storage.database import Database
 from storage.database_migrations import upgrade
 from storage.database_schema import METADATA, TRIALS
-from tests.fakes.postgres import emptied, is_installed, running
+from tests.fakes.postgres import emptied
 
 ROOT = Path(__file__).resolve().parents[2]
 TOGETHER = """
@@ -37,28 +36,6 @@ for i in range(20):
     runs.count("data", [Trial(str(i), "s", "{}", float(i))])
 database.close()
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if not is_installed():
-        pytest.skip("no Postgres server on this machine")
-    with running() as url:
-        yield url
-
-
-@pytest.fixture(
-    params=["memory", "file", pytest.param("postgres", marks=pytest.mark.slow)],
-)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "postgres":
-        found = Database(emptied(request.getfixturevalue("postgres")))
-    elif request.param == "file":
-        found = Database.at(tmp_path / "a folder" / "wavehouse.db")
-    else:
-        found = Database.in_memory()
-    yield found
-    found.close()
 
 
 def info(run_id: str) -> RunInfo:
