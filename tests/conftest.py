@@ -1,14 +1,53 @@
 """Fixtures that every room shares: real data where it is there, a lake in a temporary folder."""
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
+from typing import Final
 
 import pytest
+from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
 settings.register_profile("wavehouse", deadline=None)  # a busy machine is no fault of an example
 settings.load_profile("wavehouse")
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+MADE_ONCE: Final = frozenset({"filled", "label_world"})
+"""Fixtures of a session that take seconds: who asks for one is kept in one worker."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave all that was imported and collected out of later rounds of garbage collection.
+
+    It lives as long as the process, and a round over it takes half a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path,
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for no doctests in the tests: there are none, and looking is an eighth of collection."""
+    found = yield
+    if file_path.is_relative_to(Path(__file__).parent):
+        return [x for x in found if not isinstance(x, DoctestModule)]
+    return found
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what reads a fixture that is made once in the worker that makes it."""
+    for item in items:
+        for name in sorted(MADE_ONCE.intersection(getattr(item, "fixturenames", ()))):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
