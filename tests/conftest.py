@@ -3,11 +3,15 @@
 import gc
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from _pytest.doctest import DoctestModule
+from _pytest.nodeid import NodeId
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.serving.label_world import LabelWorld
 
 settings.register_profile("wavehouse", deadline=None)  # a busy machine is no fault of an example
 settings.load_profile("wavehouse")
@@ -42,12 +46,22 @@ def pytest_collect_file(
     return found
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what reads a fixture that is made once in the worker that makes it."""
+@pytest.hookimpl(wrapper=True)  # round xdist's own, which names the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Keep what reads a fixture that is made once in the worker that makes it.
+
+    xdist 3.8 writes a group into ``_nodeid``, from which pytest 9.2 no longer reads: without what
+    follows it, no group is kept together.
+    """
     for item in items:
         for name in sorted(MADE_ONCE.intersection(getattr(item, "fixturenames", ()))):
             item.add_marker(pytest.mark.xdist_group(name))
+    result = yield
+    for item in items:
+        named = vars(item).get("_nodeid", item.nodeid)
+        if named != item.nodeid:
+            item._id = NodeId.parse(named)
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +70,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("recorded market data (../shared/data) is not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def label_world(tmp_path_factory: pytest.TempPathFactory) -> "LabelWorld":
+    """Return a lake with labels that the line itself made; nobody writes to it."""
+    from tests.serving.label_world import LabelWorld  # noqa: PLC0415 - kernels' tests need no app
+
+    return LabelWorld(tmp_path_factory.mktemp("label_world"))
