@@ -28,7 +28,7 @@ from tests.fakes.line import (
     stages_of,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("build")]  # one line, made once
 
 STAGES = stages_of("H4", "W")
 

@@ -25,6 +25,7 @@ class Gateway(BaseHTTPRequestHandler):
     """One request, one statement."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two wait 40 ms for an acknowledgement in between
     session: chdb.session.Session
 
     def do_GET(self) -> None:

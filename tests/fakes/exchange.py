@@ -143,6 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     exchange: ClassVar[Exchange]
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two wait 40 ms for an acknowledgement in between
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

@@ -25,7 +25,6 @@ from tests.fakes.backfills import (
     kill,
     server,
     submitted,
-    undisturbed_in,
     until,
 )
 from tests.fakes.line import contents
@@ -38,11 +37,6 @@ def home(tmp_path: Path) -> Home:
     return home_in(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return undisturbed_in(tmp_path_factory.mktemp("undisturbed"))
-
-
 def runs_of(home: Home, job_id: str) -> list[dg.DagsterRunStatus]:
     """Return how Dagster has the runs of a job."""
     folder = HomeSettings(home=home.folder).dagster_home
@@ -53,7 +47,7 @@ def runs_of(home: Home, job_id: str) -> list[dg.DagsterRunStatus]:
 
 
 def test_a_worker_that_is_killed_or_asked_to_end_is_followed_by_another(
-    home: Home, undisturbed: dict[str, str]
+    home: Home, undisturbed_backfill: dict[str, str]
 ) -> None:
     with server(home) as (base, _), submitted(home, base) as job_id:
         (worker,) = amid(home, job_id, PARTITIONS // 4)
@@ -61,7 +55,7 @@ def test_a_worker_that_is_killed_or_asked_to_end_is_followed_by_another(
         until(lambda: home.workers(job_id), lambda workers: workers not in ([], [worker]))
         (worker,) = amid(home, job_id, PARTITIONS // 2)
         os.kill(worker, signal.SIGTERM)
-        check_whole(home, job_id, undisturbed)
+        check_whole(home, job_id, undisturbed_backfill)
         answer = ask(base, f"/v1/batch/jobs/{job_id}")
         assert (answer["status"], answer["workers_started"]) == ("completed", 3)
         assert answer["progress"]["percentage"] == 100.0
@@ -69,19 +63,19 @@ def test_a_worker_that_is_killed_or_asked_to_end_is_followed_by_another(
 
 
 def test_a_server_that_is_killed_costs_the_job_nothing(
-    home: Home, undisturbed: dict[str, str]
+    home: Home, undisturbed_backfill: dict[str, str]
 ) -> None:
     with server(home) as (base, process), submitted(home, base) as job_id:
         amid(home, job_id)
         process.kill()
-        check_whole(home, job_id, undisturbed)
+        check_whole(home, job_id, undisturbed_backfill)
         assert home.job(job_id).starts == 1
         with server(home) as (again, _):
             assert ask(again, f"/v1/batch/jobs/{job_id}")["status"] == "completed"
 
 
 def test_server_and_worker_killed_the_next_server_goes_on(
-    home: Home, undisturbed: dict[str, str]
+    home: Home, undisturbed_backfill: dict[str, str]
 ) -> None:
     with server(home) as (base, process), submitted(home, base) as job_id:
         (worker,) = amid(home, job_id)
@@ -89,7 +83,7 @@ def test_server_and_worker_killed_the_next_server_goes_on(
         kill(worker)
         made = home.job(job_id).progress.completed
         with server(home):
-            check_whole(home, job_id, undisturbed)
+            check_whole(home, job_id, undisturbed_backfill)
         assert home.job(job_id).starts == 2
         assert made < PARTITIONS
 
@@ -114,7 +108,7 @@ def test_of_two_servers_that_are_asked_at_once_one_takes_the_backfill(home: Home
 
 
 def test_cancelled_in_the_middle_what_was_made_is_whole(
-    home: Home, undisturbed: dict[str, str]
+    home: Home, undisturbed_backfill: dict[str, str]
 ) -> None:
     with server(home) as (base, _), submitted(home, base) as job_id:
         amid(home, job_id)
@@ -123,10 +117,10 @@ def test_cancelled_in_the_middle_what_was_made_is_whole(
         assert job.status == "cancelled"
         until(lambda: home.workers(job_id), lambda workers: not workers)
         there = contents(home.lake)
-        assert {name: undisturbed[name] for name in there} == there
+        assert {name: undisturbed_backfill[name] for name in there} == there
         made = [name for name in there if name.endswith("current.json")]
         assert PARTITIONS // 4 <= len(made) == job.progress.completed < PARTITIONS
         with submitted(home, base) as again:
             job = until(lambda: home.job(again), lambda job: job.status == "completed")
             assert job.progress.completed == PARTITIONS - len(made)
-        assert contents(home.lake) == undisturbed
+        assert contents(home.lake) == undisturbed_backfill

@@ -27,7 +27,6 @@ from tests.fakes.backfills import (
     home_in,
     server,
     submitted,
-    undisturbed_in,
     until,
 )
 from wavehouse.backfilling import JOB_TAG
@@ -79,13 +78,8 @@ def unfinished(url: str, job_id: str) -> list[str]:
         return server.unfinished(JOB_TAG, job_id)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return undisturbed_in(tmp_path_factory.mktemp("undisturbed"))
-
-
 def test_a_daemon_that_is_killed_with_its_run_and_comes_back(
-    tmp_path: Path, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, undisturbed_backfill: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -106,7 +100,7 @@ def test_a_daemon_that_is_killed_with_its_run_and_comes_back(
                 killed(daemon)
             made = home.job(job_id).progress.completed
             with running(home, "dagster-daemon", "run"):
-                check_whole(home, job_id, undisturbed)
+                check_whole(home, job_id, undisturbed_backfill)
             assert made < PARTITIONS
             assert home.job(job_id).starts == 1  # the worker has outlived it
             assert unfinished(url, job_id) == []

@@ -32,10 +32,10 @@ DEADLINE_S = 60.0
 OWN = ("computation_time_ms", "cache_hit")
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
+@pytest.fixture
+def world(label_world: LabelWorld) -> LabelWorld:
     """Return a line's lake; tests harm copies of it."""
-    return LabelWorld(tmp_path_factory.mktemp("line"))
+    return label_world
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.slow
 
 REFUSED: Final = 10_000
 OF_AN_OPERATION: Final = 230
+OF_A_DEAR_ONE: Final = 60
+DEAR: Final = ("/metrics", "/prometheus")  # a hundred times as long an answer as another
 REQUEST_S: Final = 300.0
 
 BODIES: Final[dict[str, Any]] = {
@@ -300,30 +302,37 @@ def test_ten_thousand_malformed_requests_are_refused_and_none_breaks_the_server(
     statuses: Counter[int] = Counter()
     refused: Counter[str] = Counter()
 
+    def judge(operation: Operation, asked: Asked) -> None:
+        assert client.portal is not None
+        status, body, request_id = client.portal.call(answered, client.app, client.app_state, asked)
+        statuses[status] += 1
+        assert status < 500, (asked, body)
+        if status < 400:
+            return
+        refused[f"{operation.method} {operation.path}"] += 1
+        told = ErrorResponse.model_validate_json(body).error
+        assert told.trace_id == request_id
+        assert told.message
+        assert b"Traceback" not in body
+        assert b'File "' not in body
+
     def ask_about(operation: Operation) -> None:
         @settings(
-            max_examples=OF_AN_OPERATION, deadline=None, database=None,
-            suppress_health_check=list(HealthCheck),
+            max_examples=OF_A_DEAR_ONE if operation.path in DEAR else OF_AN_OPERATION,
+            deadline=None, database=None, suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(chance=st.randoms(use_true_random=True))
         def ask(chance: random.Random) -> None:
-            asked = spoiled(chance, operation)
-            assert client.portal is not None
-            status, body, request_id = client.portal.call(
-                answered, client.app, client.app_state, asked
-            )
-            statuses[status] += 1
-            assert status < 500, (asked, body)
-            if status < 400:
-                return
-            refused[f"{operation.method} {operation.path}"] += 1
-            told = ErrorResponse.model_validate_json(body).error
-            assert told.trace_id == request_id
-            assert told.message
-            assert b"Traceback" not in body
-            assert b'File "' not in body
+            judge(operation, spoiled(chance, operation))
 
         ask()
+        if operation.path not in DEAR:
+            return
+        for name, values in NASTY_HEADERS.items():  # all that it reads: each for certain
+            for value in values:
+                asked = operation.sound()
+                asked.headers[name] = value
+                judge(operation, asked)
 
     for operation in operations:
         ask_about(operation)

@@ -25,12 +25,6 @@ def client(world: World) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="session")
-def label_world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
-    """Return a lake with labels that the line itself made; nobody writes to it."""
-    return LabelWorld(tmp_path_factory.mktemp("label_world"))
-
-
-@pytest.fixture(scope="session")
 def label_client(label_world: LabelWorld) -> Iterator[TestClient]:
     """Serve that lake, without a cache."""
     with label_world.client(cache_bytes=0) as client:

@@ -157,3 +157,5 @@ def test_what_is_left_out_is_not_looked_at_again() -> None:
         assert gc.get_freeze_count() >= before + len(kept)
     finally:
         gc.unfreeze()
+        if before:
+            gc.freeze()

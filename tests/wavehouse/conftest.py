@@ -30,13 +30,6 @@ NAMES = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what reads the filled home in one worker: it is made once."""
-    for item in items:
-        if "filled" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("filled"))
-
-
 def settle(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """Make a folder the home of whatever runs until the patch is undone."""
     for name in NAMES:
