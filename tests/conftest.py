@@ -1,6 +1,7 @@
 """Fixtures that every room shares: real data where it is there, a lake in a temporary folder."""
 
 import gc
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,10 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.serving.label_world import LabelWorld
 
-settings.register_profile("wavehouse", deadline=None)  # a busy machine is no fault of an example
-settings.load_profile("wavehouse")
+# a busy machine is no fault of an example
+settings.register_profile("wavehouse", deadline=None)
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "wavehouse"))
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 MADE_ONCE: Final = frozenset({"filled", "label_world"})
