@@ -2,7 +2,6 @@
 
 import datetime as dt
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,16 +37,20 @@ WAREHOUSES = [
 
 
 @pytest.fixture(scope="session")
-def chdb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    warehouses.need_engine()
-    return tmp_path_factory.mktemp("chdb")  # an engine has one folder a process
+def chdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    warehouses.need_engine()  # one folder a process
+    with warehouses.database(f"chdb://{tmp_path_factory.mktemp('chdb')}") as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")
-def gateway_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     warehouses.need_engine()
-    with warehouses.gateway(tmp_path_factory.mktemp("gateway")) as port:
-        yield port
+    with (
+        warehouses.gateway(tmp_path_factory.mktemp("gateway")) as port,
+        warehouses.database(f"clickhouse://reader:secret@127.0.0.1:{port}") as dsn,
+    ):
+        yield dsn
 
 
 @pytest.fixture(params=[*LAKES, *WAREHOUSES])
@@ -55,13 +58,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     if request.param in LAKES:
         yield LAKES[request.param](tmp_path)
         return
-    database = f"t{uuid.uuid4().hex}"
-    if request.param == "chdb":
-        folder = request.getfixturevalue("chdb_folder")
-        made = open_warehouse(f"chdb://{folder}?database={database}")
-    else:
-        port = request.getfixturevalue("gateway_port")
-        made = open_warehouse(f"clickhouse://reader:secret@127.0.0.1:{port}/{database}")
+    made = open_warehouse(warehouses.emptied(request.getfixturevalue(request.param)))
     yield made
     made.close()
 

@@ -3,11 +3,15 @@
 import importlib.util
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from storage.clickhouse.connection import Connection, parse_dsn
+from storage.clickhouse.schema import MIGRATIONS
 
 GATEWAY = Path(__file__).with_name("clickhouse_gateway.py")
 
@@ -17,6 +21,36 @@ def need_engine() -> None:
     for module, where in (("clickhouse_connect", "extra clickhouse"), ("chdb", "group dev")):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} ({where}) is not installed: nothing ran over ClickHouse")
+
+
+@contextmanager
+def database(server: str) -> Iterator[str]:
+    """Give the DSN of a new database on a server, or in chdb's folder; drop it after the block.
+
+    An engine works for every table that it has, also for those that nobody reads any more.
+    """
+    name = f"t{uuid.uuid4().hex}"
+    dsn = f"{server}?database={name}" if server.startswith("chdb:") else f"{server}/{name}"
+    yield dsn
+    connection = Connection(parse_dsn(dsn))
+    connection.command(f"DROP DATABASE {name} SYNC", about=name)
+    connection.close()
+
+
+def emptied(dsn: str) -> str:
+    """Take every row out of a database, but for the record of its migrations; return its DSN."""
+    connection = Connection(parse_dsn(dsn))
+    tables = connection.frame(
+        "SELECT name FROM system.tables "
+        "WHERE database = {database:String} AND name != {kept:String}",
+        about="system.tables",
+        database=connection.address.database,
+        kept=MIGRATIONS,
+    )
+    for (name,) in tables.iter_rows():
+        connection.command(f"TRUNCATE TABLE {connection.table(name)}", about=name)
+    connection.close()
+    return dsn
 
 
 @contextmanager

@@ -46,9 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def connection(folder: Path) -> Iterator[Connection]:
-    made = Connection(parse_dsn(f"chdb://{folder}?database=t{uuid.uuid4().hex}"))
-    yield made
-    made.close()
+    with warehouses.database(f"chdb://{folder}") as dsn:
+        made = Connection(parse_dsn(dsn))
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")
