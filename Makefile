@@ -27,8 +27,8 @@ mojo: install ## Build the Mojo kernels (installs their compiler, 85 MB; without
 demo: install ## Run the whole line on the sample: bars to a served prediction
 	@$(BIN)/wavehouse demo
 
-test: install ## Run every test: three at a time on two cores, since many wait for processes
-	@$(BIN)/pytest -n 3 --dist loadgroup
+test: install ## Run every test
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 test-fast: install ## Run all but the slow tests: every room, under two minutes on two cores
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"

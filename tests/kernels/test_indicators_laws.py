@@ -214,7 +214,8 @@ def test_a_step_takes_as_long_after_a_million_bars_as_after_a_thousand(
             for _ in range(10):
                 kernel.step(state, bar)
             spent[id(state)].append(perf_counter() - began)
-    assert min(spent[id(late)]) < 1.5 * min(spent[id(early)])
+    # a step that went over what it has seen would take a thousand times as long
+    assert min(spent[id(late)]) < 10 * min(spent[id(early)])
 
 
 @pytest.mark.slow
