@@ -35,7 +35,6 @@ MAX_ENTRIES = 64  # labels that one altered path can tell about
 WHOLE_ROWS = 2048  # more instants than these: the cut falls in the first sixth of them, because
 SHARE = 6  # a certificate may cost 30 % of the partition, and one near the end costs 200 %
 FUTURE_BARS = 4096  # that are replaced; after them the source falls silent
-FEWER_BARS = 1024  # the same, past ``WHOLE_ROWS``: where there are many rows, horizons are short
 HISTORY_COLUMNS = ("return_quantile", "event_burst")  # measured against what matured before t_c
 ENTRY_COLUMNS = (
     "instrument", "timeframe", "ts", "label_version", "horizon_bars", "entry_price", "atr",
@@ -127,11 +126,10 @@ def certify(  # noqa: PLR0913 - a certificate is about one chain and all that we
     known = np.sort(np.concatenate([known_us for _, known_us in claimed]), kind="stable")
     span = _span(stamps, known, (start_us, end_us), watermark_us)
     chosen = _choose(rng, cuts, span, _kinds(raw, ends, known))
-    future = FUTURE_BARS if known.size <= WHOLE_ROWS else FEWER_BARS
     compared, violations = 0, list[str]()
     for cut in chosen:
         keep = int(np.searchsorted(ends, cut, side="right"))
-        for name, recomputed in _experiments(chain, raw, (keep, future), (cut, watermark_us), rng):
+        for name, recomputed in _experiments(chain, raw, keep, (cut, watermark_us), rng):
             for claim, (published, known_us) in zip(claims, claimed, strict=True):
                 found, found_us = _claimed(recomputed, claim, key)
                 expected = _until(published, known_us, cut)
@@ -294,15 +292,11 @@ def _choose(
 
 
 def _experiments(
-    chain: Chain,
-    raw: pl.DataFrame,
-    bars: tuple[int, int],
-    instants: tuple[int, int],
-    rng: np.random.Generator,
+    chain: Chain, raw: pl.DataFrame, keep: int, instants: tuple[int, int], rng: np.random.Generator
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    (keep, future), (cut, watermark_us) = bars, instants
+    cut, watermark_us = instants
     yield "truncated", chain(raw.head(keep), cut)
-    seen = raw.head(keep + future)
+    seen = raw.head(keep + FUTURE_BARS)
     yield "replaced", chain(_replaced(seen, np.arange(seen.height) >= keep, rng), watermark_us)
 
 

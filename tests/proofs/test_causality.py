@@ -1,5 +1,6 @@
 """The certificate over the real stages: none of ours leaks, and every planted leak is found."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +33,14 @@ def bitcoin() -> Month:
     made = synthetic.raw(BITCOIN, month_bounds("2017-06")[0], seed=1, missing=0.02)
     raw = leaks.lacking_volume(made, 0.02)
     return leaks.month(BITCOIN, Timeframe.H1, raw, "2017-04")
+
+
+@pytest.fixture(scope="module")
+def fives() -> Month:
+    """Return the same of bars of five minutes."""
+    instrument = replace(BITCOIN, base_timeframe=Timeframe.M5)
+    made = synthetic.raw(instrument, month_bounds("2017-06")[0], seed=1, missing=0.02)
+    return leaks.month(instrument, Timeframe.M5, leaks.lacking_volume(made, 0.02), "2017-04")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +111,15 @@ def test_every_planted_leak_is_found(bitcoin: Month, leak: str) -> None:
     schema, build = LEAKS[leak]
     for seed in SEEDS:
         certificate = leaks.certify(bitcoin, schema, build(bitcoin), seed, cuts=CUTS.get(leak, 1))
+        assert not certificate.passed, f"seed {seed}, cuts {certificate.cuts_us}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_planted_leak_is_found_in_a_month_of_many_rows(fives: Month, leak: str) -> None:
+    schema, build = LEAKS[leak]  # which is cut early, and whose future is short
+    for seed in SEEDS:
+        certificate = leaks.certify(fives, schema, build(fives), seed, cuts=CUTS.get(leak, 1))
         assert not certificate.passed, f"seed {seed}, cuts {certificate.cuts_us}"
 
 

@@ -160,7 +160,7 @@ def test_a_long_partition_is_cut_early_and_its_future_is_short() -> None:
     certificate = certify(chain, bars(n), 0, cuts=6)
     assert certificate.passed
     assert max(certificate.cuts_us) <= START + HOUR * (n // causality.SHARE + 1)
-    assert max(seen[1:]) <= n // causality.SHARE + 1 + causality.FEWER_BARS
+    assert max(seen[1:]) <= n // causality.SHARE + 1 + causality.FUTURE_BARS
 
 
 def test_it_needs_a_cut() -> None:
