@@ -38,6 +38,8 @@ MAY = month_bounds("2017-05")
 GOOD = candles("2017-05", 100)
 CRYPTO = calendar_named("crypto")
 
+NOWHERE = GOOD.head(1).with_columns(ts=pl.lit(None, GOOD.schema["ts"]))
+
 
 def order(rows: pl.DataFrame) -> Outcome:
     return checks.order(CANDLES, rows, *MAY)
@@ -76,11 +78,12 @@ def test_schema_names_the_column(spoilt: pl.DataFrame, words: str) -> None:
     ("spoilt", "what"),
     [
         (pl.concat([GOOD, GOOD.tail(1)]), "duplicates"),
+        (pl.concat([GOOD.head(1), NOWHERE, GOOD.head(1)]), "duplicates"),
         (GOOD.reverse(), "disordered"),
         (candles("2017-06", 1), "outside_month"),
         (candles("2017-04", 1), "outside_month"),
     ],
-    ids=["duplicate", "disordered", "after", "before"],
+    ids=["duplicate", "duplicate round a null", "disordered", "after", "before"],
 )
 def test_order_counts_what_is_wrong(spoilt: pl.DataFrame, what: str) -> None:
     outcome = order(spoilt)
