@@ -20,10 +20,13 @@ def listening(app: Any) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", proxy_headers=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
         thread.start()
-        deadline = time.monotonic() + DEADLINE_S
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"127.0.0.1:{place.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(DEADLINE_S)
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while not server.started:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield f"127.0.0.1:{place.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(DEADLINE_S)
+        assert not thread.is_alive()

@@ -31,10 +31,12 @@ def database(server: str) -> Iterator[str]:
     """
     name = f"t{uuid.uuid4().hex}"
     dsn = f"{server}?database={name}" if server.startswith("chdb:") else f"{server}/{name}"
-    yield dsn
-    connection = Connection(parse_dsn(dsn))
-    connection.command(f"DROP DATABASE {name} SYNC", about=name)
-    connection.close()
+    try:
+        yield dsn
+    finally:
+        connection = Connection(parse_dsn(dsn))
+        connection.command(f"DROP DATABASE {name} SYNC", about=name)
+        connection.close()
 
 
 def emptied(dsn: str) -> str:

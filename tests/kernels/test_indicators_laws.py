@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import pairwise, product
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -207,15 +208,16 @@ def test_a_step_takes_as_long_after_a_million_bars_as_after_a_thousand(
     kernel.run(given_bars, late)
     assert early.shape == late.shape
     bar = {k: v[-1] for k, v in given_bars.items()}
-    spent: dict[int, list[float]] = {id(early): [], id(late): []}
-    for _ in range(40):
+    least = {id(early): inf, id(late): inf}
+    for rounds in range(4_000):  # past 40, for a busy machine that has not shown its best
+        if rounds >= 40 and least[id(late)] < 1.5 * least[id(early)]:
+            break
         for state in (early, late):
             began = perf_counter()
             for _ in range(10):
                 kernel.step(state, bar)
-            spent[id(state)].append(perf_counter() - began)
-    # a step that went over what it has seen would take a thousand times as long
-    assert min(spent[id(late)]) < 10 * min(spent[id(early)])
+            least[id(state)] = min(least[id(state)], perf_counter() - began)
+    assert least[id(late)] < 1.5 * least[id(early)]
 
 
 @pytest.mark.slow
